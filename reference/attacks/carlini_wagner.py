@@ -1,0 +1,95 @@
+"""Carlini & Wagner's L2 attack, untargeted: minimise ‖x' − x‖² + c·[margin]₊ and search for the smallest c that works.
+
+Source: Carlini & Wagner, IEEE S&P 2017: attack f₆, the change of variables x' = (tanh w + 1)/2, Adam, binary search.
+"""
+
+from __future__ import annotations
+
+import numpy as onp
+
+from ..errors import InputError
+from ..numerics import one_hot
+from .result import AttackResult, begin, describe, finish
+
+
+def margins(z, labels):
+    """-> (f_l − max_{j≠l} f_j (n,), e_l − e_j (n, k)): how far the label leads, and its derivative by the logits."""
+    own = one_hot(labels, z.shape[1], z.dtype)
+    rival = onp.where(own > 0, -onp.inf, z).argmax(axis=1)
+    v = own - one_hot(rival, z.shape[1], z.dtype)
+    return (z * v).sum(axis=1), v
+
+
+def carlini_wagner(
+    model,
+    x: onp.ndarray,
+    labels=None,
+    box: tuple[float, float] = (0, 1),
+    search_steps: int = 9,
+    iterations: int = 1000,
+    confidence: float = 0.0,
+    learning_rate: float = 1e-2,
+    first_constant: float = 1e-2,
+    abort_early: bool = True,
+) -> AttackResult:
+    """The smallest perturbation found that takes `x` out of class `labels`.
+
+    model: see `as_model`; x: (n, d) in the box; labels: see `begin`.  `confidence`: by how much (in logits) the rival
+    must lead.  Each image has its own constant c, multiplied by 10 until the attack works and bisected from then on.
+    `abort_early` ends an image's descent when its loss has not fallen by 0.01 % in a tenth of the iterations.
+    The best image of all search steps is kept, so that a longer search is never worse.
+    """
+    if box is None:
+        raise InputError("Carlini & Wagner's attack needs a box: its change of variables maps onto it")
+    model, x, labels, name = begin(model, x, labels, box)
+    n, dtype = len(x), x.dtype.type
+    low, half = dtype(box[0]), dtype((box[1] - box[0]) / 2)
+    # Images on the box's faces lie at infinity: pull them inside by a hair, as the authors of the attack do.
+    start = onp.arctanh(((x - low) / half - 1) * dtype(0.999999))
+
+    c = onp.full(n, first_constant, x.dtype)
+    lower, upper = onp.zeros_like(c), onp.full_like(c, onp.inf)
+    best, shortest = x.copy(), onp.full_like(c, onp.inf)
+    last, spent = x.copy(), onp.zeros(n, int)
+    for _ in range(search_steps):
+        works = onp.zeros(n, bool)
+        rows, w = onp.arange(n), start.copy()
+        m, v = onp.zeros_like(w), onp.zeros_like(w)
+        watched = onp.full_like(c, onp.inf)
+        for i in range(1, iterations + 1):
+            tanh = onp.tanh(w[rows])
+            image = onp.clip((tanh + 1) * half + low, *box)
+            z, pull_back = model.linearise(image)
+            r, (lead, direction) = image - x[rows], margins(z, labels[rows])
+            squared, hinge = (r * r).sum(axis=1), onp.maximum(lead + dtype(confidence), 0)
+
+            # `argmax` decides, as for every other attack; a tie goes to the lower class.
+            hit = (z.argmax(axis=1) != labels[rows]) & (hinge == 0)
+            works[rows] |= hit
+            better = hit & (squared < shortest[rows])
+            best[rows[better]], shortest[rows[better]] = image[better], squared[better]
+            last[rows] = image
+            spent[rows] += 1
+
+            gradient = 2 * r + pull_back(direction * (c[rows] * (hinge > 0))[:, None])
+            gradient *= (1 - tanh * tanh) * half
+            m[rows] = dtype(0.9) * m[rows] + dtype(0.1) * gradient
+            v[rows] = dtype(0.999) * v[rows] + dtype(0.001) * gradient * gradient
+            rate = dtype(learning_rate * (1 - 0.999**i) ** 0.5 / (1 - 0.9**i))
+            w[rows] -= rate * m[rows] / (onp.sqrt(v[rows]) + dtype(1e-8))
+
+            if abort_early and i % max(1, iterations // 10) == 0:
+                loss = squared + c[rows] * hinge
+                falling = loss < dtype(0.9999) * watched[rows]
+                watched[rows] = loss
+                rows = rows[falling]
+                if not len(rows):
+                    break
+        upper = onp.where(works, onp.minimum(upper, c), upper)
+        lower = onp.where(works, lower, onp.maximum(lower, c))
+        c = onp.where(onp.isfinite(upper), (lower + upper) / 2, c * 10).astype(x.dtype)
+    success = onp.isfinite(shortest)
+    convention = describe(
+        "Carlini-Wagner L2", name, box, search_steps=search_steps, iterations=iterations, confidence=confidence
+    )
+    return finish(x, onp.where(success[:, None], best, last), success, spent, labels, convention)

@@ -1,0 +1,57 @@
+"""DeepFool: step to the nearest linearised decision boundary until the label changes.
+
+Source: Moosavi-Dezfooli et al., CVPR 2016, with the step limit and the box of Matyasko & Chau's evaluation.
+"""
+
+from __future__ import annotations
+
+import numpy as onp
+
+from .result import AttackResult, begin, clip, describe, finish
+from .targets import boundaries, nearest
+
+
+def deepfool(
+    model,
+    x: onp.ndarray,
+    labels=None,
+    targets: onp.ndarray | None = None,
+    box: tuple[float, float] | None = (0, 1),
+    iterations: int = 500,
+    overshoot: float = 0.02,
+    step_limit: float = 0.1,
+    extra: float = 1e-4,
+) -> AttackResult:
+    """The smallest perturbation that takes `x` out of class `labels`.
+
+    model: see `as_model`; x: (n, d) in [0, 1]; labels: see `begin`.
+    Tests at x + (1+o) r, linearises at x + r, picks the nearest class anew each time; the step towards class j is
+    (min(|Δf|/‖Δ∇f‖, step_limit) + extra)·Δ∇f/‖Δ∇f‖, with Δ = (class j) − (label).
+    targets: (n,), steps towards these classes instead; leaving the label is success all the same (the authors' rule).
+    """
+    model, x, labels, name = begin(model, x, labels, box)
+    targets = None if targets is None else onp.asarray(targets)
+    last, success = x.copy(), onp.zeros(len(x), bool)
+    stuck, spent = success.copy(), onp.zeros(len(x), int)
+    rows = onp.arange(len(x))  # the images still under attack
+    for iteration in range(iterations + 1):
+        arrived = model.logits(last[rows]).argmax(axis=1) != labels[rows]
+        success[rows] = arrived
+        rows = rows[~arrived]
+        if iteration == iterations or not len(rows):
+            break
+        r = (last[rows] - x[rows]) / (1 + overshoot)
+        z, distances, gradients = boundaries(model, x[rows] + r, labels[rows])
+        j = nearest(z, distances, labels[rows]) if targets is None else targets[rows]
+        here = onp.arange(len(rows))
+        distance, w = distances[here, j], gradients[here, j]
+        moves = onp.isfinite(distance)
+        stuck[rows] = ~moves
+        rows, distance, w, r = rows[moves], distance[moves], w[moves], r[moves]
+        length = onp.minimum(distance, step_limit) + extra
+        r = r + (length / onp.linalg.norm(w, axis=1))[:, None] * w
+        last[rows] = clip(x[rows] + (1 + overshoot) * r, box)
+        spent[rows] += 1
+    aim = {} if targets is None else {"targets": "given"}
+    convention = describe("DeepFool", name, box, overshoot=overshoot, iterations=iterations, step=step_limit, **aim)
+    return finish(x, last, success, spent, labels, convention, stuck)

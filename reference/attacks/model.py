@@ -1,0 +1,77 @@
+"""What an attack may know of a model: its logits, and their gradient with respect to the input."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as onp
+from autograd import make_vjp
+
+from ..errors import InputError
+
+Logits = Callable[[onp.ndarray], onp.ndarray]
+PullBack = Callable[[onp.ndarray], onp.ndarray]
+
+
+class AttackWarning(UserWarning):
+    """The model looks as if attacks on it could not be trusted."""
+
+
+class Model(NamedTuple):
+    """A classifier under attack.
+
+    logits:    x (n, d) -> z (n, k).
+    linearise: x (n, d) -> (z, pull_back), where pull_back(v (n, k)) is Σ_j v_j ∇_x f_j(x), (n, d).
+    """
+
+    logits: Logits
+    linearise: Callable[[onp.ndarray], tuple[onp.ndarray, PullBack]]
+
+
+def as_model(model: Model | Logits | tuple[Logits, Callable]) -> Model:
+    """A `Model` from what users have.
+
+    model: a function logits(x) written with autograd.numpy; or, for any other framework, a pair
+    (logits, input_gradient) of functions on NumPy arrays, where input_gradient(x (n, d), v (n, k)) is the gradient of
+    Σ_ij v_ij f_j(x_i) with respect to x (in PyTorch: `torch.autograd.grad(f(x), x, v)`).
+    """
+    if isinstance(model, Model):
+        return model
+    if callable(model):
+
+        def linearise(x):
+            pull_back, z = make_vjp(model)(x)
+            return z, pull_back
+
+        return Model(model, linearise)
+    if isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
+        logits, input_gradient = model
+        return Model(logits, lambda x: (logits(x), lambda v: input_gradient(x, v)))
+    raise InputError(
+        "a model is a function logits(x) written with autograd.numpy, or a pair (logits, input_gradient)"
+    )
+
+
+def warn_if_untrustworthy(z: onp.ndarray, gradient: onp.ndarray) -> None:
+    """Warn (`AttackWarning`) of outputs and gradients on which an attack fails for no merit of the model.
+
+    z: (n, k) outputs; gradient: (n, d), the input gradient of some difference of two of them.
+    """
+    if (z >= 0).all() and onp.allclose(z.sum(axis=1), 1, atol=1e-3):
+        warnings.warn(
+            "the outputs are positive and sum to 1: they look like probabilities; attacks expect logits",
+            AttackWarning,
+            stacklevel=3,
+        )
+    if onp.ptp(z, axis=0).max() == 0 and len(z) > 1:
+        warnings.warn("the outputs are the same for every image: the model is constant", AttackWarning, stacklevel=3)
+    flat = ~gradient.any(axis=1)
+    if flat.any():
+        warnings.warn(
+            f"the gradient vanishes at {flat.sum()} of {len(z)} images: attacks that follow it will fail there, "
+            "which is no robustness",
+            AttackWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,87 @@
+"""Which class an attack aims at, and with what confidence: method section 5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as onp
+
+from ..errors import InputError
+from ..numerics import one_hot, softmax
+from .model import Model, as_model
+
+
+def nearest_class(model: Model, x: onp.ndarray, labels: onp.ndarray, geometry: str = "l2") -> onp.ndarray:
+    """The class whose linearised boundary with `labels` is nearest to `x`.
+
+    argmin_{j≠l} |f_j − f_l| / ‖∇f_j − ∇f_l‖, the norm dual to the geometry: L2 for "l2", L1 for "linf".
+    model: anything `as_model` takes; x: (n, d); labels: (n,).  Returns (n,) classes.
+    A gap without a gradient is infinitely far; where all are, the highest other logit is taken.
+    Source: Moosavi-Dezfooli et al. 2016, eq. 8.
+    """
+    z, gaps, _ = boundaries(as_model(model), x, labels, geometry)
+    return nearest(z, gaps, labels)
+
+
+def boundaries(model: Model, x, labels, geometry: str = "l2"):
+    """-> (z (n, k), distances to the linearised boundary with class j (n, k), ∇f_j − ∇f_l (n, k, d))."""
+    order = {"l2": 2, "linf": 1}.get(geometry)
+    if order is None:
+        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
+    z, pull_back = model.linearise(x)
+    n, k = z.shape
+    own = one_hot(labels, k, z.dtype)
+    gradients = onp.stack([pull_back(one_hot(onp.full(n, j), k, z.dtype) - own) for j in range(k)], axis=1)
+    size = onp.linalg.norm(gradients, ord=order, axis=2)
+    gap = onp.abs(z - z[onp.arange(n), labels][:, None])
+    distances = onp.divide(gap, size, out=onp.full_like(gap, onp.inf), where=size > 0)
+    distances[onp.arange(n), labels] = onp.inf
+    return z, distances, gradients
+
+
+def nearest(z, distances, labels):
+    """The class of the smallest distance; where all are infinite, the highest logit other than the label's."""
+    others = onp.where(one_hot(labels, z.shape[1], bool), -onp.inf, z)
+    return onp.where(onp.isfinite(distances).any(axis=1), distances.argmin(axis=1), others.argmax(axis=1))
+
+
+def random_class(rng: onp.random.Generator, z: onp.ndarray, labels: onp.ndarray, weighted: bool = False):
+    """A random class other than `labels` (n,): uniform, or (`weighted`) from softmax `z` (n, k) without the label."""
+    weights = softmax(z) if weighted else onp.ones_like(z)
+    weights = onp.where(one_hot(labels, z.shape[1], bool), 0, weights).astype(float)
+    # A softmax that underflowed everywhere else says nothing: fall back on uniform.
+    weights[weights.sum(axis=1) == 0] = 1 - one_hot(labels, z.shape[1], float)[weights.sum(axis=1) == 0]
+    cumulative = onp.cumsum(weights, axis=1)
+    draw = rng.random((len(z), 1)) * cumulative[:, -1:]
+    return (cumulative > draw).argmax(axis=1)
+
+
+@dataclass(frozen=True)
+class RunningConfidence:
+    """The running mean, per class, of the confidence of the examples predicted as that class.
+
+    Exponential with decay ½ and zero-debiased, so that the first value is the batch mean itself; a class absent from
+    a batch contributes its stored value, 1 at first.  A constant for every differentiation.
+
+    value: (k,) the debiased mean; biased: (k,) the mean before debiasing; steps: updates so far.
+    """
+
+    value: onp.ndarray
+    biased: onp.ndarray
+    steps: int = 0
+    decay: float = 0.5
+
+    @classmethod
+    def start(cls, classes: int, dtype=onp.float32) -> RunningConfidence:
+        """Before the first batch: 1 for every class."""
+        return cls(onp.ones(classes, dtype), onp.zeros(classes, dtype))
+
+    def update(self, confidence: onp.ndarray, predicted: onp.ndarray) -> RunningConfidence:
+        """The state after a batch: `confidence` (n,) = max_j p_j(x_i), `predicted` (n,) = argmax_j p_j(x_i)."""
+        k = len(self.value)
+        count = onp.bincount(predicted, minlength=k)
+        total = onp.bincount(predicted, weights=confidence, minlength=k)
+        batch = onp.where(count > 0, total / onp.maximum(count, 1), self.value).astype(self.value.dtype)
+        biased = self.decay * self.biased + (1 - self.decay) * batch
+        steps = self.steps + 1
+        return RunningConfidence(biased / (1 - self.decay**steps), biased, steps, self.decay)

@@ -1,0 +1,177 @@
+"""The five defences and the critic's loss, each a visible sum of terms.
+
+This file alone decides what is held fixed.  An objective returns its terms by name, `{name: (weight, value)}`;
+`total` adds them up.  A `Routes` says which functions compute the three quantities that need second derivatives.
+
+Where the gradient goes in the adversary critic's objective (method section 4):
+
+    quantity                    θ (classifier)      ω (critic)
+    targets t, S, ŷ, argmax f   constant            –
+    C, the running mean         constant            –
+    C or conf, the own one      flows               –
+    x̂ in the critic term        flows (2nd order)   held fixed
+    x̂ as the cycle's input      constant            –
+    x̂, ŷ in the critic's loss   held fixed          flows through D and ∇_x D only
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import autograd.numpy as np
+import numpy as onp
+from autograd import make_vjp
+
+from . import critic, losses, network
+from .attacks.gradient_sign import gradient_step
+from .attacks.high_confidence import unrolled
+from .attacks.targets import RunningConfidence, nearest_class, random_class
+from .attacks.virtual import virtual_direction
+from .numerics import absolute, like, norm, pick, predict, softmax, stop_gradient
+from .settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
+
+Terms = dict[str, tuple[float, object]]
+
+
+class Routes(NamedTuple):
+    """The functions through which training differentiates twice: the plain definitions, or their fast twins."""
+
+    unrolled: Callable
+    critic_gradient: Callable
+    gradient_gaps: Callable
+
+
+def gradient_gaps(params, x, y, geometry: str = "l2"):
+    """‖∇_x f_j(x_i) − ∇_x f_y(x_i)‖ for every class j: (n, k), the norm dual to the ball's ("linf": L1)."""
+    gradients = network.class_gradients(lambda v: network.logits(params, v), x)
+    n, k, d = gradients.shape
+    differences = np.reshape(gradients - gradients[onp.arange(n), y][:, None], (n * k, d))
+    size = norm(differences) if geometry == "l2" else np.sum(absolute(differences), axis=1)
+    return np.reshape(size, (n, k))
+
+
+PLAIN = Routes(unrolled, critic.input_gradient, gradient_gaps)
+
+
+def fixed(params: network.Params) -> network.Params:
+    """The same parameters as constants."""
+    return [(stop_gradient(W), stop_gradient(b)) for W, b in params]
+
+
+def total(terms: Terms):
+    """Σ weight·value."""
+    return sum(weight * value for weight, value in terms.values())
+
+
+def differentiate(objective: Callable[[network.Params], Terms], params: network.Params):
+    """-> (terms as plain {name: (weight, float)}, gradient of their total with respect to `params`)."""
+    terms: Terms = {}
+
+    def evaluated(p):
+        terms.update(objective(p))
+        return total(terms)
+
+    pull_back, value = make_vjp(evaluated)(params)
+    plain = {name: (weight, float(stop_gradient(v))) for name, (weight, v) in terms.items()}
+    return plain, pull_back(onp.ones_like(value))
+
+
+def undefended(params, x, y) -> Terms:
+    """mean_i L(f(x_i), y_i)."""
+    return {"cross_entropy": (1, losses.cross_entropy(network.logits(params, x), y))}
+
+
+def pretraining(params, x, y, weight_decay: float) -> Terms:
+    """Cross-entropy + weight_decay·½Σ‖W‖² over the hidden layers."""
+    return undefended(params, x, y) | {"weight_decay": (weight_decay, losses.weight_decay(params))}
+
+
+def adversarial_training(params, x, y, s: AdversarialTraining) -> Terms:
+    """½ L(x) + ½ L(x + r), r held fixed."""
+    r = gradient_step(lambda v: network.logits(fixed(params), v), x, y, s.epsilon, s.geometry)
+    return {
+        "cross_entropy": (0.5, losses.cross_entropy(network.logits(params, x), y)),
+        "attacked": (0.5, losses.cross_entropy(network.logits(params, x + r), y)),
+    }
+
+
+def virtual_adversarial(params, x, y, s: VirtualAdversarial, start: onp.ndarray) -> Terms:
+    """L(x) + KL(sg[p(x)] ‖ p(x + ε d)), d held fixed.  `start` (n, d): the random start of the power iteration."""
+    d = virtual_direction(lambda v: network.logits(fixed(params), v), x, start, s.xi, s.power_iterations)
+    z = network.logits(params, x)
+    return {
+        "cross_entropy": (1, losses.cross_entropy(z, y)),
+        "smoothness": (1, losses.kl_from_logits(stop_gradient(z), network.logits(params, x + s.epsilon * d))),
+    }
+
+
+def margin(params, x, y, s: Margin, via: Routes = PLAIN) -> Terms:
+    """mean_i max_{j≠y} [1 + f_j − f_y + ε‖∇f_j − ∇f_y‖]₊; the gradient's norm is differentiated too."""
+    gaps = via.gradient_gaps(params, x, y, s.geometry)
+    return {"margin": (1, losses.margin_hinge(network.logits(params, x), y, gaps, s.epsilon))}
+
+
+def choose_targets(params, x, s: Generator, rng: onp.random.Generator | None = None) -> onp.ndarray:
+    """The class each example is attacked towards, relative to the *predicted* class: (n,), constants."""
+    z = network.logits(fixed(params), x)
+    if s.targets == "nearest":
+        return nearest_class(lambda v: network.logits(fixed(params), v), x, predict(z), s.geometry)
+    return random_class(rng, z, predict(z), weighted=s.targets == "softmax")
+
+
+def attack(params, x, targets, running: RunningConfidence, s: Generator, via: Routes = PLAIN):
+    """-> (logits z (n, k), own confidence (n,), x̂ (n, d)), all attached to `params`."""
+    z = network.logits(params, x)
+    own = pick(softmax(z), predict(z))
+    if s.confidence == "running":
+        C = running.value[targets]
+    else:
+        C = own if s.confidence == "own" else s.confidence
+    x_hat = via.unrolled(params, x, targets, like(C, x), s.iterations, s.overshoot, s.eps, s.gradient, s.geometry)
+    return z, own, x_hat
+
+
+def adversary_critic(
+    params, x, y, targets, running: RunningConfidence, critic_params, noise, s: AdversaryCritic, via: Routes = PLAIN
+) -> Terms:
+    """mean_i L + λ·mean_{i∈S} softplus(−D_ŷ(x̂)) + β·mean_{i∈S} ‖x − A_f(sg[x̂], argmax f(x); conf)‖².
+
+    S: the examples whose attack changed the prediction; both means are 0, with zero gradient, if S is empty.
+    """
+    z, own, x_hat = attack(params, x, targets, running, s.generator, via)
+    y_hat = predict(network.logits(fixed(params), stop_gradient(x_hat)))
+    changed = y_hat != predict(z)
+    D = critic.scores(fixed(critic_params), x_hat, noise)
+    g = s.generator
+    x_back = via.unrolled(
+        params, stop_gradient(x_hat), predict(z), own, g.iterations, g.overshoot, g.eps, g.gradient, g.geometry
+    )
+    return {
+        "cross_entropy": (1, losses.cross_entropy(z, y)),
+        "critic": (s.critic_weight, losses.fool_loss(D, y_hat, changed)),
+        "cycle": (s.cycle_weight, losses.cycle_loss(x, x_back, changed)),
+    }
+
+
+def critic_objective(
+    critic_params, x, y, x_hat, y_hat, noise_real, noise_fake, penalty_weight: float, via: Routes = PLAIN
+) -> Terms:
+    """softplus(−D_y(x)) + softplus(D_ŷ(x̂)) + weight·[(‖∇D_y(x)‖ − 1)² + (‖∇D_ŷ(x̂)‖ − 1)²], means over all examples.
+
+    x_hat, y_hat: attacked images and the class each is taken for; constants here.  The noise of each forward pass is
+    shared by its loss and its penalty.
+    """
+    x_hat = stop_gradient(x_hat)
+    return {
+        "real": (1, losses.real_loss(critic.scores(critic_params, x, noise_real), y)),
+        "fake": (1, losses.fake_loss(critic.scores(critic_params, x_hat, noise_fake), y_hat)),
+        "penalty_real": (
+            penalty_weight,
+            losses.gradient_penalty(via.critic_gradient(critic_params, x, y, noise_real)),
+        ),
+        "penalty_fake": (
+            penalty_weight,
+            losses.gradient_penalty(via.critic_gradient(critic_params, x_hat, y_hat, noise_fake)),
+        ),
+    }

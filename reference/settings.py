@@ -1,0 +1,127 @@
+"""Every number of the method, one documented field each; `PAPER` is the authors' configuration, `DEMO` the demo's.
+
+Where a default is given without comment it is the authors' (method as published with their code).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Generator:
+    """The attack that is unrolled in training."""
+
+    iterations: int = 5
+    """Newton steps, M."""
+    overshoot: float = 0.05
+    """o: the iterate is x + (1 + o) r."""
+    eps: float = 1e-8
+    """ε in the norm √(ε + ‖w‖²) and, as √ε, in the step."""
+    gradient: str = "truncated"
+    """"truncated" (iterates detached), "full", or "detached" (no gradient at all, for comparison)."""
+    geometry: str = "l2"
+    """"l2" or "linf": of the step and of the nearest class."""
+    targets: str = "nearest"
+    """"nearest" class, or a random one: "uniform" or "softmax"."""
+    confidence: str | float = "running"
+    """C: "running" class mean, the example's "own", or a number in (0, 1)."""
+
+
+@dataclass(frozen=True)
+class Undefended:
+    """Cross-entropy alone."""
+
+    name = "undefended"
+
+
+@dataclass(frozen=True)
+class AdversarialTraining:
+    """½ L(x) + ½ L(x + r), r one gradient step held constant.  Goodfellow et al. 2015."""
+
+    name = "adversarial training"
+    epsilon: float = 0.15
+    """Length of the step in its geometry."""
+    geometry: str = "linf"
+    """"linf": ε·sign(∇L); "l2": ε·∇L/‖∇L‖."""
+
+
+@dataclass(frozen=True)
+class VirtualAdversarial:
+    """L(x) + KL(sg[p(x)] ‖ p(x + ε d)), d held constant.  Miyato et al. 2015."""
+
+    name = "virtual adversarial"
+    epsilon: float = 1.5
+    """Length of the perturbation, L2."""
+    xi: float = 0.1
+    """Length of the finite difference that finds d; 0.1 is fit for float32."""
+    power_iterations: int = 1
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The hinge loss's worst case over an ε-ball, f linearised.  Matyasko & Chau 2017."""
+
+    name = "margin"
+    epsilon: float = 0.5
+    """Radius of the ball in its geometry."""
+    geometry: str = "l2"
+
+
+@dataclass(frozen=True)
+class AdversaryCritic:
+    """L(x) + λ·(fool the critic) + β·(cycle), against a critic trained beside the classifier.  Matyasko & Chau 2018."""
+
+    name = "adversary critic"
+    critic_weight: float = 0.5
+    """λ."""
+    cycle_weight: float = 0.01
+    """β."""
+    generator: Generator = field(default_factory=Generator)
+    hidden: tuple[int, ...] = (1200, 1200)
+    """The critic's hidden layers."""
+    input_noise: float = 0.1
+    """Standard deviation of the Gaussian noise on the critic's input."""
+    hidden_noise: float = 0.5
+    """The same after each of its hidden activations."""
+    penalty_weight: float = 10.0
+    """Of the gradient penalty in the critic's loss."""
+    critic_learning_rate: float = 1e-3
+    critic_steps: int = 1
+    """Critic steps per classifier step, on the same batch."""
+
+
+Defence = Undefended | AdversarialTraining | VirtualAdversarial | Margin | AdversaryCritic
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all defences share."""
+
+    hidden: tuple[int, ...] = (1200, 1200, 1200)
+    """The classifier's hidden layers; () is a linear classifier."""
+    batch: int = 100
+    """Examples a step; the last batch of an epoch may be smaller."""
+    pretrain_epochs: int = 1
+    """Epochs on cross-entropy + weight_decay·½Σ‖W‖² beforehand."""
+    epochs: int = 100
+    learning_rate: float = 5e-4
+    halve_every: float = 40
+    """Epochs after which both learning rates are halved, again and again."""
+    weight_decay: float = 5e-6
+    """Of the hidden weight matrices, in pre-training only."""
+    beta1: float = 0.5
+    """Adam's β1.  Not 0.9."""
+    beta2: float = 0.999
+
+    def __post_init__(self):
+        for name in ("batch", "learning_rate", "halve_every"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} = {getattr(self, name)}: give a positive number")
+        for name in ("epochs", "pretrain_epochs"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} = {getattr(self, name)}: give 0 or more")
+        if any(width < 1 for width in self.hidden):
+            raise InputError(f"hidden = {self.hidden}: give positive widths")
