@@ -8,37 +8,37 @@ from __future__ import annotations
 
 import autograd.numpy as np
 
-from .numerics import log_softmax, masked_mean, norm, one_hot, pick, relu, softmax, softplus
+from .numerics import log_softmax, masked_mean, mean, norm, one_hot, pick, relu, softmax, softplus, stop_gradient
 
 
 def cross_entropy(z, y):
     """mean_i −log softmax(z_i)[y_i]: the L of eq. 1 and 3.  `z` (n, k) logits, `y` (n,)."""
-    return np.mean(-pick(log_softmax(z), y))
+    return mean(-pick(log_softmax(z), y))
 
 
 def kl_divergence(p, z):
     """mean_i KL(p_i ‖ softmax z_i).  `p` (n, k) probabilities, > 0; `z` (n, k) logits.  Source: Miyato et al. 2015."""
-    return np.mean(np.sum(p * (np.log(p) - log_softmax(z)), axis=1))
+    return mean(np.sum(p * (np.log(p) - log_softmax(z)), axis=1))
 
 
 def kl_from_logits(z0, z):
     """mean_i KL(softmax z0_i ‖ softmax z_i), without a logarithm of a probability that underflowed."""
-    return np.mean(np.sum(softmax(z0) * (log_softmax(z0) - log_softmax(z)), axis=1))
+    return mean(np.sum(softmax(z0) * (log_softmax(z0) - log_softmax(z)), axis=1))
 
 
 def real_loss(scores, y):
     """mean_i softplus(−D_{y_i}(x_i)): the critic's loss on data.  `scores` (n, k), `y` (n,) true labels."""
-    return np.mean(softplus(-pick(scores, y)))
+    return mean(softplus(-pick(scores, y)))
 
 
 def fake_loss(scores, y_adv):
     """mean_i softplus(D_{ŷ_i}(x̂_i)): the critic's loss on *all* attacked images.  `y_adv` (n,): what f takes them for."""
-    return np.mean(softplus(pick(scores, y_adv)))
+    return mean(softplus(pick(scores, y_adv)))
 
 
 def gradient_penalty(gradients):
     """mean_i (‖∇_x D(x_i)‖ − 1)²: the norm per example, inside the mean.  `gradients` (n, d)."""
-    return np.mean((norm(gradients) - 1) ** 2)
+    return mean((norm(gradients) - 1) ** 2)
 
 
 def fool_loss(scores, y_adv, changed):
@@ -63,7 +63,8 @@ def margin_hinge(z, y, gradient_gaps, epsilon: float):
     """
     hinge = relu(1 + z - pick(z, y)[:, None] + epsilon * gradient_gaps)
     # A hinge is never negative, so a 0 in place of j = y leaves the maximum over the others alone.
-    return np.mean(np.max(hinge * (1 - one_hot(y, z.shape[1], z.dtype)), axis=1))
+    others = stop_gradient(hinge) * (1 - one_hot(y, z.shape[1], z.dtype))
+    return mean(pick(hinge, others.argmax(axis=1)) * (others.max(axis=1) > 0))
 
 
 def weight_decay(params):

@@ -3,7 +3,7 @@
 Written with `autograd.numpy`, so that every function can be differentiated as often as needed; and, wherever the
 function is analytic, valid for complex inputs too (branches look at the real part), so that the tests can take
 complex steps through it.  Functions follow the dtype of their input: Python scalars only, never NumPy ones, which
-would promote float32 to float64.
+would promote float32 to float64; and none of `np.mean`, `np.max` and `np.where`, whose gradients in autograd do.
 
     kink or zero          convention here        autograd's own
     relu'(0)              0                      1/2   (np.maximum)
@@ -82,8 +82,7 @@ def norm(x):
     Squares that underflow count as 0: norms below about 1e-23 in float32 and 1e-162 in float64.
     """
     s = np.sum(x * x, axis=1)
-    positive = s > 0
-    return np.sqrt(np.where(positive, s, 1)) * positive
+    return np.sqrt(s + (s == 0)) * (s > 0)
 
 
 def one_hot(labels, k: int, dtype) -> onp.ndarray:
@@ -101,9 +100,14 @@ def predict(z) -> onp.ndarray:
     return onp.argmax(stop_gradient(z), axis=1)
 
 
+def mean(values):
+    """Mean of `values` (n,)."""
+    return np.sum(values) / len(values)
+
+
 def masked_mean(values, mask):
     """Mean of `values` (n,) over the True entries of `mask` (n,); 0, with gradient 0, if there are none."""
-    return np.sum(np.where(mask, values, 0)) / max(int(onp.sum(mask)), 1)
+    return np.sum(values * mask) / max(int(onp.sum(mask)), 1)
 
 
 def like(value, x):

@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import autograd.numpy as np
 import numpy as onp
-from autograd import make_vjp
 
 from . import critic, losses, network
 from .attacks.gradient_sign import gradient_step
@@ -29,17 +28,21 @@ from .attacks.high_confidence import unrolled
 from .attacks.targets import RunningConfidence, nearest_class, random_class
 from .attacks.virtual import virtual_direction
 from .numerics import absolute, like, norm, pick, predict, softmax, stop_gradient
+from .reverse import make_vjp
 from .settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
 
 Terms = dict[str, tuple[float, object]]
 
 
 class Routes(NamedTuple):
-    """The functions through which training differentiates twice: the plain definitions, or their fast twins."""
+    """The functions that cost: the plain definitions, or their fast twins."""
 
+    logits: Callable
+    scores: Callable
     unrolled: Callable
     critic_gradient: Callable
     gradient_gaps: Callable
+    model: Callable
 
 
 def gradient_gaps(params, x, y, geometry: str = "l2"):
@@ -51,12 +54,17 @@ def gradient_gaps(params, x, y, geometry: str = "l2"):
     return np.reshape(size, (n, k))
 
 
-PLAIN = Routes(unrolled, critic.input_gradient, gradient_gaps)
-
-
 def fixed(params: network.Params) -> network.Params:
     """The same parameters as constants."""
     return [(stop_gradient(W), stop_gradient(b)) for W, b in params]
+
+
+def as_model(params: network.Params) -> Callable:
+    """The classifier as a function of its input alone, its parameters constant."""
+    return lambda x: network.logits(fixed(params), x)
+
+
+PLAIN = Routes(network.logits, critic.scores, unrolled, critic.input_gradient, gradient_gaps, as_model)
 
 
 def total(terms: Terms):
@@ -72,86 +80,105 @@ def differentiate(objective: Callable[[network.Params], Terms], params: network.
         terms.update(objective(p))
         return total(terms)
 
-    pull_back, value = make_vjp(evaluated)(params)
+    value, pull_back = make_vjp(evaluated, params)
     plain = {name: (weight, float(stop_gradient(v))) for name, (weight, v) in terms.items()}
     return plain, pull_back(onp.ones_like(value))
 
 
-def undefended(params, x, y) -> Terms:
+def undefended(params, x, y, via: Routes = PLAIN) -> Terms:
     """mean_i L(f(x_i), y_i)."""
-    return {"cross_entropy": (1, losses.cross_entropy(network.logits(params, x), y))}
+    return {"cross_entropy": (1, losses.cross_entropy(via.logits(params, x), y))}
 
 
-def pretraining(params, x, y, weight_decay: float) -> Terms:
+def pretraining(params, x, y, weight_decay: float, via: Routes = PLAIN) -> Terms:
     """Cross-entropy + weight_decay·½Σ‖W‖² over the hidden layers."""
-    return undefended(params, x, y) | {"weight_decay": (weight_decay, losses.weight_decay(params))}
+    return undefended(params, x, y, via) | {"weight_decay": (weight_decay, losses.weight_decay(params))}
 
 
-def adversarial_training(params, x, y, s: AdversarialTraining) -> Terms:
+def adversarial_training(params, x, y, s: AdversarialTraining, via: Routes = PLAIN) -> Terms:
     """½ L(x) + ½ L(x + r), r held fixed."""
-    r = gradient_step(lambda v: network.logits(fixed(params), v), x, y, s.epsilon, s.geometry)
+    r = gradient_step(lambda v: via.logits(fixed(params), v), x, y, s.epsilon, s.geometry)
     return {
-        "cross_entropy": (0.5, losses.cross_entropy(network.logits(params, x), y)),
-        "attacked": (0.5, losses.cross_entropy(network.logits(params, x + r), y)),
+        "cross_entropy": (0.5, losses.cross_entropy(via.logits(params, x), y)),
+        "attacked": (0.5, losses.cross_entropy(via.logits(params, x + r), y)),
     }
 
 
-def virtual_adversarial(params, x, y, s: VirtualAdversarial, start: onp.ndarray) -> Terms:
+def virtual_adversarial(
+    params, x, y, s: VirtualAdversarial, start: onp.ndarray, via: Routes = PLAIN
+) -> Terms:
     """L(x) + KL(sg[p(x)] ‖ p(x + ε d)), d held fixed.  `start` (n, d): the random start of the power iteration."""
-    d = virtual_direction(lambda v: network.logits(fixed(params), v), x, start, s.xi, s.power_iterations)
-    z = network.logits(params, x)
+    d = virtual_direction(lambda v: via.logits(fixed(params), v), x, start, s.xi, s.power_iterations)
+    z = via.logits(params, x)
     return {
         "cross_entropy": (1, losses.cross_entropy(z, y)),
-        "smoothness": (1, losses.kl_from_logits(stop_gradient(z), network.logits(params, x + s.epsilon * d))),
+        "smoothness": (1, losses.kl_from_logits(stop_gradient(z), via.logits(params, x + s.epsilon * d))),
     }
 
 
 def margin(params, x, y, s: Margin, via: Routes = PLAIN) -> Terms:
     """mean_i max_{j≠y} [1 + f_j − f_y + ε‖∇f_j − ∇f_y‖]₊; the gradient's norm is differentiated too."""
     gaps = via.gradient_gaps(params, x, y, s.geometry)
-    return {"margin": (1, losses.margin_hinge(network.logits(params, x), y, gaps, s.epsilon))}
+    return {"margin": (1, losses.margin_hinge(via.logits(params, x), y, gaps, s.epsilon))}
 
 
-def choose_targets(params, x, s: Generator, rng: onp.random.Generator | None = None) -> onp.ndarray:
+class Attacked(NamedTuple):
+    """What the generator made of a batch, all of it attached to θ."""
+
+    logits: object
+    """f(x), (n, k)."""
+    confidence: object
+    """max_j p_j(x), (n,)."""
+    images: object
+    """x̂, (n, d)."""
+
+
+def choose_targets(params, x, s: Generator, rng: onp.random.Generator | None = None, via: Routes = PLAIN):
     """The class each example is attacked towards, relative to the *predicted* class: (n,), constants."""
-    z = network.logits(fixed(params), x)
+    z = via.logits(fixed(params), x)
     if s.targets == "nearest":
-        return nearest_class(lambda v: network.logits(fixed(params), v), x, predict(z), s.geometry)
+        return nearest_class(via.model(params), x, predict(z), s.geometry)
     return random_class(rng, z, predict(z), weighted=s.targets == "softmax")
 
 
-def attack(params, x, targets, running: RunningConfidence, s: Generator, via: Routes = PLAIN):
-    """-> (logits z (n, k), own confidence (n,), x̂ (n, d)), all attached to `params`."""
-    z = network.logits(params, x)
+def generate(params, x, targets, running: RunningConfidence, s: Generator, via: Routes = PLAIN) -> Attacked:
+    """x̂ = A_f(x, t; C).  C is the running mean (a constant), the example's own confidence (attached) or a number."""
+    z = via.logits(params, x)
     own = pick(softmax(z), predict(z))
-    if s.confidence == "running":
-        C = running.value[targets]
-    else:
-        C = own if s.confidence == "own" else s.confidence
-    x_hat = via.unrolled(params, x, targets, like(C, x), s.iterations, s.overshoot, s.eps, s.gradient, s.geometry)
-    return z, own, x_hat
+    C = {"running": running.value[targets], "own": own}.get(s.confidence, s.confidence)
+    return Attacked(z, own, _attack(params, x, targets, C, s, via))
 
 
-def adversary_critic(
-    params, x, y, targets, running: RunningConfidence, critic_params, noise, s: AdversaryCritic, via: Routes = PLAIN
-) -> Terms:
-    """mean_i L + λ·mean_{i∈S} softplus(−D_ŷ(x̂)) + β·mean_{i∈S} ‖x − A_f(sg[x̂], argmax f(x); conf)‖².
+def _attack(params, x, targets, confidence, s: Generator, via: Routes):
+    return via.unrolled(
+        params, x, targets, like(confidence, x), s.iterations, s.overshoot, s.eps, s.gradient, s.geometry
+    )
+
+
+def judge(params, attacked: Attacked, x, y, critic_params, noise, s: AdversaryCritic, via: Routes = PLAIN) -> Terms:
+    """The classifier's loss for a batch that has been attacked:
+
+    mean_i L + λ·mean_{i∈S} softplus(−D_ŷ(x̂)) + β·mean_{i∈S} ‖x − A_f(sg[x̂], argmax f(x); conf)‖².
 
     S: the examples whose attack changed the prediction; both means are 0, with zero gradient, if S is empty.
     """
-    z, own, x_hat = attack(params, x, targets, running, s.generator, via)
-    y_hat = predict(network.logits(fixed(params), stop_gradient(x_hat)))
+    z, own, x_hat = attacked
+    y_hat = predict(via.logits(fixed(params), stop_gradient(x_hat)))
     changed = y_hat != predict(z)
-    D = critic.scores(fixed(critic_params), x_hat, noise)
-    g = s.generator
-    x_back = via.unrolled(
-        params, stop_gradient(x_hat), predict(z), own, g.iterations, g.overshoot, g.eps, g.gradient, g.geometry
-    )
+    D = via.scores(fixed(critic_params), x_hat, noise)
+    x_back = _attack(params, stop_gradient(x_hat), predict(z), own, s.generator, via)
     return {
         "cross_entropy": (1, losses.cross_entropy(z, y)),
         "critic": (s.critic_weight, losses.fool_loss(D, y_hat, changed)),
         "cycle": (s.cycle_weight, losses.cycle_loss(x, x_back, changed)),
     }
+
+
+def adversary_critic(
+    params, x, y, targets, running: RunningConfidence, critic_params, noise, s: AdversaryCritic, via: Routes = PLAIN
+) -> Terms:
+    """The classifier's objective: `judge` of what `generate` made, both at the same θ."""
+    return judge(params, generate(params, x, targets, running, s.generator, via), x, y, critic_params, noise, s, via)
 
 
 def critic_objective(
@@ -164,8 +191,8 @@ def critic_objective(
     """
     x_hat = stop_gradient(x_hat)
     return {
-        "real": (1, losses.real_loss(critic.scores(critic_params, x, noise_real), y)),
-        "fake": (1, losses.fake_loss(critic.scores(critic_params, x_hat, noise_fake), y_hat)),
+        "real": (1, losses.real_loss(via.scores(critic_params, x, noise_real), y)),
+        "fake": (1, losses.fake_loss(via.scores(critic_params, x_hat, noise_fake), y_hat)),
         "penalty_real": (
             penalty_weight,
             losses.gradient_penalty(via.critic_gradient(critic_params, x, y, noise_real)),

@@ -13,7 +13,7 @@ import numpy as onp
 from autograd import grad
 
 from .attacks.gradient_sign import unit_rows
-from .numerics import log_softmax, pick, stop_gradient
+from .numerics import log_softmax, mean, pick, stop_gradient
 
 
 def example_losses(logits, x, y):
@@ -29,12 +29,12 @@ def candidate_losses(logits, x, y, perturbations):
 def robust_risk(candidates):
     """mean_i max_m: `candidates` (m, n) from `candidate_losses`.  Differentiable (Danskin) where each max is unique."""
     worst = stop_gradient(candidates).argmax(axis=0)
-    return np.mean(pick(np.transpose(candidates), worst))
+    return mean(pick(np.transpose(candidates), worst))
 
 
 def universal_risk(candidates):
     """max_m mean_i: `candidates` (m, n) from `candidate_losses`.  Differentiable where the max is unique."""
-    means = np.mean(candidates, axis=1)
+    means = np.sum(candidates, axis=1) / candidates.shape[1]
     return means[stop_gradient(means).argmax()]
 
 
@@ -52,7 +52,7 @@ def worst_perturbation(
 
     def risks(r):
         values = example_losses(logits, x + r, y)
-        return np.mean(values, keepdims=True) if shared else values
+        return np.reshape(mean(values), 1) if shared else values
 
     best, highest = r, risks(r)
     for _ in range(iterations):

@@ -5,7 +5,7 @@ Where a default is given without comment it is the authors' (method as published
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .errors import InputError
 
@@ -125,3 +125,64 @@ class Training:
                 raise InputError(f"{name} = {getattr(self, name)}: give 0 or more")
         if any(width < 1 for width in self.hidden):
             raise InputError(f"hidden = {self.hidden}: give positive widths")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the demo runs: which digits, defences and sizes, and how much is evaluated."""
+
+    training: Training
+    defences: dict[str, Defence]
+    """By the names that the command line takes."""
+    side: int = 14
+    """Of the images: 14 or 28."""
+    seeds: int = 1
+    """Independent runs: seeds 0, 1, …"""
+    test_images: int = 1000
+    """Images of the test split on which DeepFool and the high-confidence attack run."""
+    slow_images: int = 100
+    """The first of them, on which Carlini & Wagner's attack and projected gradient run."""
+    search_steps: int = 9
+    """Of Carlini & Wagner's attack."""
+    attack_iterations: int = 1000
+    """Of Carlini & Wagner's attack, per search step."""
+    radii: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+    """‖r‖ at which projected gradient is run."""
+
+
+DEMO = Experiment(
+    training=Training(hidden=(128, 128), epochs=115, learning_rate=1e-3, halve_every=46),
+    defences={
+        "undefended": Undefended(),
+        "adversarial": AdversarialTraining(),
+        "virtual": VirtualAdversarial(),
+        "margin": Margin(),
+        "critic": AdversaryCritic(
+            critic_weight=2.0, hidden=(256, 256), input_noise=0.05, hidden_noise=0.25, penalty_weight=1.0
+        ),
+    },
+)
+
+LONG = replace(DEMO, seeds=3, training=replace(DEMO.training, epochs=230, halve_every=92))
+
+QUICK = replace(
+    DEMO,
+    training=replace(DEMO.training, hidden=(32,), epochs=2, halve_every=1),
+    test_images=50,
+    slow_images=10,
+    search_steps=3,
+    attack_iterations=50,
+    radii=(1.0, 2.0),
+)
+
+PAPER = Experiment(
+    training=Training(),
+    defences={
+        "undefended": Undefended(),
+        "adversarial": AdversarialTraining(),
+        "virtual": VirtualAdversarial(),
+        "margin": Margin(),
+        "critic": AdversaryCritic(),
+    },
+    side=28,
+)

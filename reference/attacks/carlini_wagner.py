@@ -9,7 +9,7 @@ import numpy as onp
 
 from ..errors import InputError
 from ..numerics import one_hot
-from .result import AttackResult, begin, describe, finish
+from .result import AttackResult, begin, confirmed, describe, finish, require
 
 
 def margins(z, labels):
@@ -37,11 +37,25 @@ def carlini_wagner(
     model: see `as_model`; x: (n, d) in the box; labels: see `begin`.  `confidence`: by how much (in logits) the rival
     must lead.  Each image has its own constant c, multiplied by 10 until the attack works and bisected from then on.
     `abort_early` ends an image's descent when its loss has not fallen by 0.01 % in a tenth of the iterations.
-    The best image of all search steps is kept, so that a longer search is never worse.
+    The best image of all search steps is kept, so that a longer search is never worse.  The margin is to the highest
+    rival: where that is not the nearest class, the descent may settle on it all the same, even on a linear model.
+    An image that is misclassified from the start gets a norm near 0, not 0: the change of variables reaches it to six
+    digits only.
     """
+    (iterations,) = require("a whole number, 0 or more", iterations=iterations)
+    (search_steps,) = require("a whole number, 1 or more", search_steps=search_steps)
+    (confidence,) = require("a finite number, 0 or more", confidence=confidence)
+    learning_rate, first_constant = require(
+        "a positive finite number", learning_rate=learning_rate, first_constant=first_constant
+    )
     if box is None:
         raise InputError("Carlini & Wagner's attack needs a box: its change of variables maps onto it")
-    model, x, labels, name = begin(model, x, labels, box)
+    model, x, labels, name, box = begin(model, x, labels, box)
+
+    def arrives(z, rows=slice(None)):
+        # `argmax` decides, as for every other attack; a tie goes to the lower class.
+        return (z.argmax(axis=1) != labels[rows]) & (margins(z, labels[rows])[0] <= -confidence)
+
     n, dtype = len(x), x.dtype.type
     low, half = dtype(box[0]), dtype((box[1] - box[0]) / 2)
     # Images on the box's faces lie at infinity: pull them inside by a hair, as the authors of the attack do.
@@ -50,9 +64,9 @@ def carlini_wagner(
     c = onp.full(n, first_constant, x.dtype)
     lower, upper = onp.zeros_like(c), onp.full_like(c, onp.inf)
     best, shortest = x.copy(), onp.full_like(c, onp.inf)
-    last, spent = x.copy(), onp.zeros(n, int)
+    last, spent, stuck = x.copy(), onp.zeros(n, int), onp.zeros(n, bool)
     for _ in range(search_steps):
-        works = onp.zeros(n, bool)
+        works, trial, squares = onp.zeros(n, bool), best.copy(), shortest.copy()
         rows, w = onp.arange(n), start.copy()
         m, v = onp.zeros_like(w), onp.zeros_like(w)
         watched = onp.full_like(c, onp.inf)
@@ -61,17 +75,18 @@ def carlini_wagner(
             image = onp.clip((tanh + 1) * half + low, *box)
             z, pull_back = model.linearise(image)
             r, (lead, direction) = image - x[rows], margins(z, labels[rows])
-            squared, hinge = (r * r).sum(axis=1), onp.maximum(lead + dtype(confidence), 0)
+            squared, hinge = (r * r).sum(axis=1), onp.maximum(lead + confidence, 0)
 
-            # `argmax` decides, as for every other attack; a tie goes to the lower class.
-            hit = (z.argmax(axis=1) != labels[rows]) & (hinge == 0)
+            hit = arrives(z, rows)
             works[rows] |= hit
-            better = hit & (squared < shortest[rows])
-            best[rows[better]], shortest[rows[better]] = image[better], squared[better]
+            better = hit & (squared < squares[rows])
+            trial[rows[better]], squares[rows[better]] = image[better], squared[better]
             last[rows] = image
             spent[rows] += 1
 
-            gradient = 2 * r + pull_back(direction * (c[rows] * (hinge > 0))[:, None])
+            push = pull_back(direction * (c[rows] * (hinge > 0))[:, None])
+            stuck[rows] = (hinge > 0) & ~push.any(axis=1)
+            gradient = 2 * r + push
             gradient *= (1 - tanh * tanh) * half
             m[rows] = dtype(0.9) * m[rows] + dtype(0.1) * gradient
             v[rows] = dtype(0.999) * v[rows] + dtype(0.001) * gradient * gradient
@@ -85,11 +100,19 @@ def carlini_wagner(
                 rows = rows[falling]
                 if not len(rows):
                     break
+        kept = confirmed(model, x, trial, onp.isfinite(squares), arrives)
+        best[kept], shortest[kept] = trial[kept], squares[kept]
         upper = onp.where(works, onp.minimum(upper, c), upper)
         lower = onp.where(works, lower, onp.maximum(lower, c))
         c = onp.where(onp.isfinite(upper), (lower + upper) / 2, c * 10).astype(x.dtype)
-    success = onp.isfinite(shortest)
     convention = describe(
-        "Carlini-Wagner L2", name, box, search_steps=search_steps, iterations=iterations, confidence=confidence
+        "Carlini-Wagner L2",
+        name,
+        box,
+        confidence=confidence,
+        search_steps=search_steps,
+        iterations=iterations,
+        learning_rate=learning_rate,
     )
-    return finish(x, onp.where(success[:, None], best, last), success, spent, labels, convention)
+    found = onp.isfinite(squares)
+    return finish(model, x, best, found, arrives, last, spent, labels, convention, stuck)

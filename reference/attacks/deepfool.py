@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as onp
 
-from .result import AttackResult, begin, clip, describe, finish
+from .result import AttackResult, begin, check_targets, clip, describe, finish, require
 from .targets import boundaries, nearest
 
 
@@ -24,13 +24,18 @@ def deepfool(
 ) -> AttackResult:
     """The smallest perturbation that takes `x` out of class `labels`.
 
-    model: see `as_model`; x: (n, d) in [0, 1]; labels: see `begin`.
+    model: see `as_model`; x: (n, d) in the box; labels: see `begin`.
     Tests at x + (1+o) r, linearises at x + r, picks the nearest class anew each time; the step towards class j is
     (min(|Δf|/‖Δ∇f‖, step_limit) + extra)·Δ∇f/‖Δ∇f‖, with Δ = (class j) − (label).
     targets: (n,), steps towards these classes instead; leaving the label is success all the same (the authors' rule).
     """
-    model, x, labels, name = begin(model, x, labels, box)
-    targets = None if targets is None else onp.asarray(targets)
+    (iterations,) = require("a whole number, 0 or more", iterations=iterations)
+    overshoot, extra = require("a finite number, 0 or more", overshoot=overshoot, extra=extra)
+    (step_limit,) = require("a positive number, or inf for no limit", step_limit=step_limit)
+    model, x, labels, name, box = begin(model, x, labels, box)
+    if targets is not None:
+        targets = check_targets(targets, labels, model.logits(x[:1]).shape[1])
+
     last, success = x.copy(), onp.zeros(len(x), bool)
     stuck, spent = success.copy(), onp.zeros(len(x), int)
     rows = onp.arange(len(x))  # the images still under attack
@@ -52,6 +57,14 @@ def deepfool(
         r = r + (length / onp.linalg.norm(w, axis=1))[:, None] * w
         last[rows] = clip(x[rows] + (1 + overshoot) * r, box)
         spent[rows] += 1
-    aim = {} if targets is None else {"targets": "given"}
-    convention = describe("DeepFool", name, box, overshoot=overshoot, iterations=iterations, step=step_limit, **aim)
-    return finish(x, last, success, spent, labels, convention, stuck)
+    convention = describe(
+        "DeepFool",
+        name,
+        box,
+        targets="nearest at each step" if targets is None else "given",
+        overshoot=overshoot,
+        iterations=iterations,
+        step_limit=step_limit,
+        extra=extra,
+    )
+    return finish(model, x, last, success, lambda z: z.argmax(axis=1) != labels, last, spent, labels, convention, stuck)

@@ -7,6 +7,7 @@ from autograd import grad
 
 from ..errors import InputError
 from ..losses import cross_entropy
+from .result import require
 
 
 def gradient_step(logits, x: onp.ndarray, y: onp.ndarray, epsilon: float, geometry: str = "linf") -> onp.ndarray:
@@ -15,13 +16,12 @@ def gradient_step(logits, x: onp.ndarray, y: onp.ndarray, epsilon: float, geomet
     logits: a function (n, d) -> (n, k); x: (n, d); y: (n,); epsilon ≥ 0 in the norm of the geometry.
     Returns r (n, d), a constant, not clipped to any box.
     """
+    if geometry not in ("l2", "linf"):
+        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
+    (epsilon,) = require("a finite number, 0 or more", epsilon=epsilon)
     # The mean over the batch scales every row by 1/n, which neither the sign nor the direction sees.
     g = grad(lambda v: cross_entropy(logits(v), y))(x)
-    if geometry == "linf":
-        return epsilon * onp.sign(g)
-    if geometry == "l2":
-        return epsilon * unit_rows(g)
-    raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
+    return epsilon * (onp.sign(g) if geometry == "linf" else unit_rows(g))
 
 
 def unit_rows(g: onp.ndarray) -> onp.ndarray:

@@ -1,6 +1,9 @@
 """The high-confidence attack A_f(x, t; C): a small r with p_t(x + r) ≥ C.  Method section 5.
 
-Newton's step on log p_t, linearised: log p_t(x') + wᵀs = log C has the least-norm solution s = (log C − log p_t) w/‖w‖².
+Newton's step on log p_t, linearised: log p_t(x') + wᵀs = log C, whose least-norm solution is
+
+    s = (log C − log p_t) w/‖w‖².
+
 It exists once, `newton_step`, and is used twice: unrolled for a fixed number of iterations in training, where it is
 the generator of the GAN and must be differentiated, and looped until it succeeds in evaluation.
 """
@@ -27,8 +30,7 @@ from ..numerics import (
     softmax,
     stop_gradient,
 )
-from .model import as_model
-from .result import AttackResult, begin, clip, describe, finish
+from .result import AttackResult, begin, check_targets, clip, describe, finish, require
 from .targets import nearest_class
 
 GRADIENT_MODES = ("truncated", "full", "detached")
@@ -40,13 +42,13 @@ def newton_step(log_p, w, confidence, eps: float = 1e-8, geometry: str = "l2"):
     log_p, confidence: (n,); w: (n, d) = ∇_x log p_t.  Returns (n, d).
     In the L∞ geometry (√ε + φ)·sign(w)/‖w‖₁; there the step is 0 where w is.
     """
-    phi = absolute(log_p - np.log(confidence))[:, None]
+    phi = absolute(log_p - np.log(like(confidence, log_p)))[:, None]
     if geometry == "l2":
         n = np.sqrt(eps + np.sum(w * w, axis=1, keepdims=True))
         return (math.sqrt(eps) + phi / n) * w / n
     if geometry == "linf":
         size = np.sum(absolute(w), axis=1, keepdims=True)
-        return (math.sqrt(eps) + phi) * np.sign(w) / np.where(size > 0, size, 1)
+        return (math.sqrt(eps) + phi) * np.sign(w) / (size + (size == 0))
     raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
 
 
@@ -109,16 +111,30 @@ def high_confidence(
 ) -> AttackResult:
     """The attack of the evaluation: step until argmax f = t and p_t ≥ C, tested at every iterate, inside the box.
 
-    model: see `as_model`; x: (n, d) in [0, 1]; labels: see `begin`; confidence: C, a number or (n,), by default the
+    model: see `as_model`; x: (n, d) in the box; labels: see `begin`; confidence: C, a number or (n,), by default the
     example's own, max_j p_j(x); targets: (n,), by default the class nearest to the attacked label, chosen once, at x.
     Steps longer than `step_limit` are shortened to it.
     """
-    model, x, labels, name = begin(model, x, labels, box)
+    (iterations,) = require("a whole number, 0 or more", iterations=iterations)
+    (overshoot,) = require("a finite number, 0 or more", overshoot=overshoot)
+    (step_limit,) = require("a positive number, or inf for no limit", step_limit=step_limit)
+    (eps,) = require("a positive finite number", eps=eps)
+    model, x, labels, name, box = begin(model, x, labels, box)
     p = softmax(model.logits(x))
-    stated = "own" if confidence is None else f"{confidence:g}" if onp.ndim(confidence) == 0 else "given"
-    confidence = p.max(axis=1) if confidence is None else check_confidence(confidence, len(x))
+    stated = {"confidence": "own", "targets": "nearest at x" if targets is None else "given"}
+    if confidence is None:
+        confidence = p.max(axis=1)
+    else:
+        confidence = check_confidence(confidence, len(x))
+        stated["confidence"] = "given" if onp.ndim(confidence) else f"{confidence:g}"
     confidence = onp.broadcast_to(onp.asarray(confidence, x.dtype), len(x))
-    targets = nearest_class(model, x, labels) if targets is None else onp.asarray(targets)
+    if targets is None:
+        targets = nearest_class(model, x, labels)
+    else:
+        targets = check_targets(targets, labels, p.shape[1])
+
+    def arrives(z, t=targets, C=confidence):
+        return (z.argmax(axis=1) == t) & (pick(softmax(z), t) >= C)
 
     last, success = x.copy(), onp.zeros(len(x), bool)
     stuck, spent = success.copy(), onp.zeros(len(x), int)
@@ -126,7 +142,7 @@ def high_confidence(
     for iteration in range(iterations + 1):
         z, pull_back = model.linearise(last[rows])
         p, t, C = softmax(z), targets[rows], confidence[rows]
-        arrived = (z.argmax(axis=1) == t) & (pick(p, t) >= C)
+        arrived = arrives(z, t, C)
         success[rows] = arrived
         w = pull_back(one_hot(t, z.shape[1], z.dtype) - p)
         stuck[rows] = ~arrived & ~w.any(axis=1)
@@ -136,10 +152,16 @@ def high_confidence(
         step = newton_step(pick(log_softmax(z), t), w, C, eps)[go]
         rows = rows[go]
         length = onp.linalg.norm(step, axis=1, keepdims=True)
-        step = step * onp.minimum(1, step_limit / onp.maximum(length, step_limit))
+        step = step * (onp.minimum(length, step_limit) / onp.where(length > 0, length, 1))
         last[rows] = clip(last[rows] + (1 + overshoot) * step, box)
         spent[rows] += 1
     convention = describe(
-        "high-confidence", name, box, confidence=stated, overshoot=overshoot, iterations=iterations, step=step_limit
+        "high-confidence",
+        name,
+        box,
+        **stated,
+        overshoot=overshoot,
+        iterations=iterations,
+        step_limit=step_limit,
     )
-    return finish(x, last, success, spent, labels, convention, stuck)
+    return finish(model, x, last, success, arrives, last, spent, labels, convention, stuck)

@@ -49,29 +49,25 @@ def as_model(model: Model | Logits | tuple[Logits, Callable]) -> Model:
     if isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
         logits, input_gradient = model
         return Model(logits, lambda x: (logits(x), lambda v: input_gradient(x, v)))
-    raise InputError(
-        "a model is a function logits(x) written with autograd.numpy, or a pair (logits, input_gradient)"
-    )
+    raise InputError("a model is a function logits(x) written with autograd.numpy, or a pair (logits, input_gradient)")
 
 
-def warn_if_untrustworthy(z: onp.ndarray, gradient: onp.ndarray) -> None:
-    """Warn (`AttackWarning`) of outputs and gradients on which an attack fails for no merit of the model.
+def warn_if_untrustworthy(x: onp.ndarray, z: onp.ndarray, gradient: onp.ndarray) -> None:
+    """Warn (`AttackWarning`) of a model on which an attack fails for no merit of the model.
 
-    z: (n, k) outputs; gradient: (n, d), the input gradient of some difference of two of them.
+    x: (n, d); z: (n, k) outputs; gradient: (n, d), that of the difference of the two highest of them.
     """
+
+    def warn(message):
+        warnings.warn(message, AttackWarning, stacklevel=5)  # at the line that called the attack
+
     if (z >= 0).all() and onp.allclose(z.sum(axis=1), 1, atol=1e-3):
-        warnings.warn(
-            "the outputs are positive and sum to 1: they look like probabilities; attacks expect logits",
-            AttackWarning,
-            stacklevel=3,
-        )
-    if onp.ptp(z, axis=0).max() == 0 and len(z) > 1:
-        warnings.warn("the outputs are the same for every image: the model is constant", AttackWarning, stacklevel=3)
-    flat = ~gradient.any(axis=1)
+        warn("the outputs look like probabilities (positive, of sum 1): attacks expect logits")
+    if onp.ptp(z, axis=0).max() == 0 and onp.ptp(x, axis=0).max() > 0:
+        warn("the outputs are the same for every image: the model is constant")
+    flat = onp.linalg.norm(gradient, axis=1) == 0
     if flat.any():
-        warnings.warn(
-            f"the gradient vanishes at {flat.sum()} of {len(z)} images: attacks that follow it will fail there, "
-            "which is no robustness",
-            AttackWarning,
-            stacklevel=3,
+        warn(
+            f"the gradient vanishes at {flat.sum()} of {len(z)} images: "
+            "attacks that follow it will fail there, which is no robustness"
         )

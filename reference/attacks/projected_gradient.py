@@ -9,7 +9,8 @@ import numpy as onp
 
 from ..errors import InputError
 from .carlini_wagner import margins
-from .result import AttackResult, begin, clip, describe, finish
+from .gradient_sign import unit_rows
+from .result import AttackResult, begin, clip, confirmed, describe, finish, require
 
 
 def projected_gradient(
@@ -23,47 +24,60 @@ def projected_gradient(
     restarts: int = 3,
     step: float | None = None,
 ) -> AttackResult:
-    """The smallest perturbation found, of norm ≤ `radius`, that takes `x` out of class `labels`.
+    """A perturbation of norm ≤ `radius` that takes `x` out of class `labels`: the first one found.
 
     model: see `as_model`; x: (n, d) in the box; labels: see `begin`; radius > 0 in the norm of x; step: by default
     2.5·radius/iterations.  The first start is x itself, the others are uniform on the sphere (`rng`).
     """
-    if not radius > 0:
-        raise InputError(f"radius = {radius}: give a positive number")
+    (iterations,) = require("a whole number, 0 or more", iterations=iterations)
+    (restarts,) = require("a whole number, 1 or more", restarts=restarts)
+    (radius,) = require("a positive finite number", radius=radius)
+    step = 2.5 * radius / max(iterations, 1) if step is None else step
+    (step,) = require("a positive finite number", step=step)
     if restarts > 1 and rng is None:
         raise InputError("restarts > 1 start at random: pass rng = np.random.default_rng(seed)")
-    model, x, labels, name = begin(model, x, labels, box)
-    dtype = x.dtype.type
-    step = dtype(2.5 * radius / iterations if step is None else step)
-    # A rounding above the radius is below it on the safe side.
-    radius_inside = dtype(radius * (1 - 4 * onp.finfo(x.dtype).eps))
-    best, shortest = x.copy(), onp.full(len(x), onp.inf, x.dtype)
-    last, spent = x.copy(), onp.zeros(len(x), int)
+    model, x, labels, name, box = begin(model, x, labels, box)
+
+    def arrives(z, rows=slice(None)):
+        return z.argmax(axis=1) != labels[rows]
+
+    # Below the radius by what rounding x + r to the dtype of x, and taking norms in it, may add.
+    eps = float(onp.finfo(x.dtype).eps)
+    inside = onp.maximum(radius * (1 - 16 * eps) - eps * onp.linalg.norm(x, axis=1, keepdims=True), 0)
+    best, found = x.copy(), onp.zeros(len(x), bool)
+    last, spent, stuck = x.copy(), onp.zeros(len(x), int), onp.zeros(len(x), bool)
     for restart in range(restarts):
-        rows = onp.flatnonzero(~onp.isfinite(shortest))  # the images still under attack
-        if not len(rows):
-            break
-        r = onp.zeros_like(x[rows])
-        if restart > 0:
-            r = rng.standard_normal(r.shape).astype(x.dtype)
-            r *= radius_inside / onp.linalg.norm(r, axis=1, keepdims=True)
-        image = clip(x[rows] + r, box)
+        r = onp.zeros_like(x)
+        if restart > 0:  # drawn for all images: an image's start does not depend on which others are finished
+            r = inside * unit_rows(rng.standard_normal(x.shape).astype(x.dtype))
+        rows = onp.flatnonzero(~found)  # the images still under attack
+        image, hits = clip(x[rows] + r[rows], box), found.copy()
         for iteration in range(iterations + 1):
-            z, pull_back = model.linearise(image)
-            hit = z.argmax(axis=1) != labels[rows]
-            last[rows] = image
-            best[rows[hit]] = image[hit]
-            shortest[rows[hit]] = onp.linalg.norm(image[hit] - x[rows[hit]], axis=1)
-            if iteration == iterations or hit.all():
+            if not len(rows):
                 break
-            g = -pull_back(margins(z, labels[rows])[1])[~hit]
-            rows, image = rows[~hit], image[~hit]
-            r = image - x[rows] + step * g / onp.maximum(onp.linalg.norm(g, axis=1, keepdims=True), dtype(1e-30))
-            r *= onp.minimum(1, radius_inside / onp.maximum(onp.linalg.norm(r, axis=1, keepdims=True), radius_inside))
+            z, pull_back = model.linearise(image)
+            hit = arrives(z, rows)
+            last[rows], hits[rows] = image, hit
+            g = unit_rows(pull_back(-margins(z, labels[rows])[1]))
+            stuck[rows] = ~g.any(axis=1)
+            go = ~(hit | stuck[rows])
+            if iteration == iterations:
+                break
+            rows = rows[go]
+            r = image[go] - x[rows] + step * g[go]
+            size = onp.linalg.norm(r, axis=1, keepdims=True)
+            r *= onp.minimum(size, inside[rows]) / onp.where(size > 0, size, 1)
             image = clip(x[rows] + r, box)
             spent[rows] += 1
-    success = onp.isfinite(shortest)
+        best[hits & ~found] = last[hits & ~found]
+        found = confirmed(model, x, best, hits, arrives)
     convention = describe(
-        "projected gradient L2", name, box, radius=f"{radius:g}", iterations=iterations, restarts=restarts
+        "projected gradient L2",
+        name,
+        box,
+        radius=radius,
+        iterations=iterations,
+        restarts=restarts,
+        step=step,
     )
-    return finish(x, onp.where(success[:, None], best, last), success, spent, labels, convention)
+    return finish(model, x, best, hits, arrives, last, spent, labels, convention, stuck)

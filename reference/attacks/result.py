@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as onp
 
 from ..checks import check_images, check_labels
 from ..errors import InputError
-from ..numerics import predict
+from ..numerics import one_hot, predict
 from .model import Model, as_model, warn_if_untrustworthy
 
 
 @dataclass(frozen=True)
 class AttackResult:
-    """The outcome for n images.  A failed attack gives the original back, and nan for its norm: no average hides it.
+    """The outcome for n images.  A failure gives the original back, and nan for its norm: no average hides it.
 
     images:     (n, d), the adversarial image where `success`, the original elsewhere.
-    success:    (n,) bool, judged on `images` after clipping, in the attack's own dtype.
+    success:    (n,) bool, judged on `images`, after clipping, in the attack's own dtype, in one forward pass of the
+                whole batch: the same pass repeats it exactly, while a batch of another size may round differently.
     norms:      (n,) ‖images − x‖ where `success`, nan elsewhere.
     iterations: (n,) steps spent on each image.
-    reason:     (n,) why it ended: "success", "iteration limit" or "vanishing gradient".
+    reason:     (n,) why it ended: "success", "iteration limit", "vanishing gradient", or "rounding" (a success that
+                the forward pass of the whole batch did not confirm).
     last:       (n, d) the last iterate, successful or not.
     labels:     (n,) the labels attacked.
     convention: labels attacked, box, overshoot, iterations, in words; every table prints it.
@@ -37,41 +40,114 @@ class AttackResult:
     convention: str
 
 
-def begin(model, x, labels, box) -> tuple[Model, onp.ndarray, onp.ndarray, str]:
-    """Check the input of an attack -> (model, x, labels (n,), the labels' name).
+RULES: dict[str, Callable[[Any], bool]] = {
+    "a whole number, 0 or more": lambda v: v >= 0 and v % 1 == 0,
+    "a whole number, 1 or more": lambda v: v >= 1 and v % 1 == 0,
+    "a finite number, 0 or more": lambda v: 0 <= v < onp.inf,
+    "a positive finite number": lambda v: 0 < v < onp.inf,
+    "a positive number, or inf for no limit": lambda v: v > 0,
+}
+
+
+def require(rule: str, **values) -> list:
+    """The `values` as Python numbers (a NumPy one would promote float32 images), checked by one of the `RULES`."""
+    for name, value in values.items():
+        try:
+            good = bool(RULES[rule](value))
+        except (TypeError, ValueError):  # not a number at all
+            good = False
+        if not good:
+            raise InputError(f"{name} = {value!r}: give {rule}")
+    return [(int if "whole" in rule else float)(value) for value in values.values()]
+
+
+def check_box(box) -> tuple[float, float] | None:
+    """`box` as a pair of Python floats, low < high; None stays None."""
+    if box is None:
+        return None
+    try:
+        low, high = map(float, box)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0  # not a pair of numbers
+    if not -onp.inf < low < high < onp.inf:
+        raise InputError(f"box = {box}: give finite (low, high), low < high, or None for no clipping")
+    return low, high
+
+
+def begin(model, x, labels, box):
+    """Check the input of an attack -> (model, x, labels (n,), the labels' name, box).
 
     labels: None for the model's own prediction, an array of n classes, or a pair (name, array), whose name enters
     the convention ("true", say).
     """
-    model = as_model(model)
-    if box is not None and not box[0] < box[1]:
-        raise InputError(f"box = {box}: give (low, high) with low < high, or None for no clipping")
+    model, box = as_model(model), check_box(box)
     x = check_images(x) if box == (0, 1) else onp.asarray(x)
-    if x.ndim != 2 or x.dtype.kind != "f" or not onp.isfinite(x).all():
-        raise InputError(f"x: expected a finite float array (n, d), got {x.dtype} {x.shape}")
-    z, pull_back = model.linearise(x)
-    if z.ndim != 2 or len(z) != len(x) or z.shape[1] < 2:
-        raise InputError(f"logits(x) has shape {z.shape}: expected (n, k) with n = {len(x)} and k ≥ 2")
-    if not onp.isfinite(z).all():
-        raise InputError("logits(x) has nan or infinite entries: check the model's parameters")
+    if x.dtype not in (onp.float32, onp.float64) or x.ndim != 2 or not x.size or not onp.isfinite(x).all():
+        raise InputError(
+            f"x must be a finite float32 or float64 matrix (n, d) with n ≥ 1, got {x.dtype} {x.shape}; "
+            "use x.reshape(n, -1).astype(np.float32)"
+        )
+    if box is not None and (x.min() < box[0] or x.max() > box[1]):
+        raise InputError(
+            f"x must lie in the box, got {x.min():g} to {x.max():g} for box = {box}; give the images' own box"
+        )
+    z, gradient = probe(model, x)
     if labels is None:
         name, labels = "predicted", predict(z)
     else:
-        name, labels = labels if isinstance(labels, tuple) else ("given", labels)
+        named = isinstance(labels, tuple) and len(labels) == 2 and isinstance(labels[0], str)
+        name, labels = labels if named else ("given", labels)
         labels = check_labels(labels, z.shape[1], len(x))
+    warn_if_untrustworthy(x, z, gradient)
+    return model, x, labels, name, box
+
+
+def probe(model: Model, x) -> tuple[onp.ndarray, onp.ndarray]:
+    """-> (logits z (n, k), ∇_x of the highest minus the second highest (n, d)), once they are known to be sound."""
+    try:
+        z, pull_back = model.linearise(x)
+    except ValueError as error:  # shapes that do not fit, mostly
+        raise InputError(f"the model fails on x of shape {x.shape}: {error}") from error
+    if not isinstance(z, onp.ndarray):
+        raise InputError(f"logits(x) is a {type(z).__name__}: return a NumPy array (n, k)")
+    if z.ndim != 2 or len(z) != len(x) or z.shape[1] < 2:
+        raise InputError(f"logits(x) has shape {z.shape}: expected (n, k) with n = {len(x)} and k ≥ 2")
+    if z.dtype != x.dtype:
+        raise InputError(f"x is {x.dtype} but logits(x) is {z.dtype}: cast x to the dtype of the parameters")
+    if not onp.isfinite(z).all():
+        raise InputError("logits(x) has nan or infinite entries: check the model's parameters")
     top, second = onp.argsort(-z, axis=1)[:, :2].T
-    rows, v = onp.arange(len(z)), onp.zeros_like(z)
-    v[rows, top], v[rows, second] = 1, -1
-    warn_if_untrustworthy(z, pull_back(v))
-    return model, x, labels, name
+    gradient = pull_back(one_hot(top, z.shape[1], z.dtype) - one_hot(second, z.shape[1], z.dtype))
+    if getattr(gradient, "shape", None) != x.shape or gradient.dtype != x.dtype:
+        raise InputError(f"the input gradient must be an array like x, {x.dtype} {x.shape}")
+    if not onp.isfinite(gradient).all():
+        raise InputError("the input gradient has nan or infinite entries: check the model's parameters")
+    return z, gradient
 
 
-def finish(x, last, success, iterations, labels, convention, stuck=None) -> AttackResult:
-    """Put the parts together; what failed gets its original back.  `stuck` (n,) bool: gave up on a zero gradient."""
-    reason = onp.where(success, "success", "iteration limit")
-    if stuck is not None:
-        reason = onp.where(stuck & ~success, "vanishing gradient", reason)
-    images = onp.where(success[:, None], last, x)
+def check_targets(targets, labels, k: int) -> onp.ndarray:
+    """`targets` (n,): classes in 0..k-1, none of them the label that is attacked."""
+    targets = check_labels(targets, k, len(labels))
+    same = onp.count_nonzero(targets == labels)
+    if same:
+        raise InputError(f"{same} of {len(labels)} targets equal the attacked label: choose other classes")
+    return targets
+
+
+def confirmed(model: Model, x, images, found, arrived) -> onp.ndarray:
+    """Which of the `images` `found` (n,) do what the attack wants: `arrived` (z (n, k)) -> (n,), one pass for all."""
+    z = model.logits(onp.where(found[:, None], images, x))
+    return found & arrived(z) & onp.isfinite(z).all(axis=1)
+
+
+def finish(model, x, images, found, arrived, last, iterations, labels, convention, stuck) -> AttackResult:
+    """Put the parts together.
+
+    images: (n, d), good where `found` (n,); `arrived`: see `confirmed`; `stuck` (n,): gave up on a zero gradient.
+    """
+    success = confirmed(model, x, images, found, arrived)
+    reason = onp.select([success, found, stuck], ["success", "rounding", "vanishing gradient"], "iteration limit")
+    images = onp.where(success[:, None], images, x)
     norms = onp.where(success, onp.linalg.norm(images - x, axis=1), onp.nan).astype(x.dtype)
     return AttackResult(images, success, norms, iterations, reason, last, labels, convention)
 
@@ -81,10 +157,11 @@ def clip(x, box):
     return x if box is None else onp.clip(x, *box)
 
 
-def describe(name: str, labels: str, box, **numbers) -> str:
+def describe(name: str, labels: str, box, **settings) -> str:
     """The convention in words, for tables: "DeepFool, from the true label, box [0, 1], …"."""
     limits = "no box" if box is None else f"box [{box[0]:g}, {box[1]:g}]"
-    rest = [f"{key.replace('_', ' ')} {value}" for key, value in numbers.items()]
+    words = {key.replace("_", " "): value for key, value in settings.items()}
+    rest = [f"{key} {value if isinstance(value, str) else format(value, 'g')}" for key, value in words.items()]
     return ", ".join([name, f"from the {labels} label", limits, *rest])
 
 

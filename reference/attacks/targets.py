@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as onp
 
+from ..checks import check_labels
 from ..errors import InputError
 from ..numerics import one_hot, softmax
 from .model import Model, as_model
@@ -30,6 +31,7 @@ def boundaries(model: Model, x, labels, geometry: str = "l2"):
         raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
     z, pull_back = model.linearise(x)
     n, k = z.shape
+    labels = check_labels(labels, k, n)
     own = one_hot(labels, k, z.dtype)
     gradients = onp.stack([pull_back(one_hot(onp.full(n, j), k, z.dtype) - own) for j in range(k)], axis=1)
     size = onp.linalg.norm(gradients, ord=order, axis=2)
@@ -47,11 +49,10 @@ def nearest(z, distances, labels):
 
 def random_class(rng: onp.random.Generator, z: onp.ndarray, labels: onp.ndarray, weighted: bool = False):
     """A random class other than `labels` (n,): uniform, or (`weighted`) from softmax `z` (n, k) without the label."""
-    weights = softmax(z) if weighted else onp.ones_like(z)
-    weights = onp.where(one_hot(labels, z.shape[1], bool), 0, weights).astype(float)
-    # A softmax that underflowed everywhere else says nothing: fall back on uniform.
-    weights[weights.sum(axis=1) == 0] = 1 - one_hot(labels, z.shape[1], float)[weights.sum(axis=1) == 0]
-    cumulative = onp.cumsum(weights, axis=1)
+    labels = check_labels(labels, z.shape[1], len(z))
+    # The label is taken out before the softmax: afterwards the other classes may have underflowed.
+    others = onp.where(one_hot(labels, z.shape[1], bool), -onp.inf, z if weighted else 0)
+    cumulative = onp.cumsum(softmax(others.astype(float)), axis=1)
     draw = rng.random((len(z), 1)) * cumulative[:, -1:]
     return (cumulative > draw).argmax(axis=1)
 

@@ -1,0 +1,382 @@
+"""The second-order gradients, derived by hand: fast twins of the plain definitions, same names, same signatures.
+
+Letters: layer l computes a_l = h_{l−1} W_l + b_l and h_l = σ(a_l), h_0 = x, z = a_L; σ is ReLU or LeakyReLU and
+m_l = σ'(a_l), a constant almost everywhere.  Rows are examples.  A bar is a cotangent: the derivative of the final
+scalar by the barred quantity.
+
+1. The input gradient.  For a cotangent s at the logits, w = J(x)ᵀ s is one backward pass,
+
+       δ_L = s,   δ_l = (δ_{l+1} W_{l+1}ᵀ) ∘ m_l,   w = δ_1 W_1ᵀ.
+
+   With s = e_t − p this is w = ∇_x log p_t; with s = e_y at the critic it is ∇_x D_y.
+
+2. Its derivative.  Let v be the cotangent of w.  The scalar ⟨v, w⟩ = ⟨v, Jᵀ s⟩ = ⟨J v, s⟩ moves with θ in two ways:
+   through J and through s.  J v is one *forward* pass through the linearised network, without biases,
+
+       τ_0 = v,   τ_l = (τ_{l−1} W_l) ∘ m_l,   J v = τ_{L−1} W_L.
+
+   (a) Through J, s held: ⟨J v, s⟩ is linear in each W_l, with everything to its left collected in τ_{l−1} and
+       everything to its right in δ_l, so W̄_l = τ_{l−1}ᵀ δ_l.  Biases do not occur.
+   (b) Through s = e_t − softmax(z): ds = −(diag p − p pᵀ) dz, so the logits receive −(diag p − p pᵀ) J v.
+
+3. All together.  log p_t has a cotangent a of its own, and ∂log p_t/∂z = e_t − p.  So the logits receive
+
+       ζ = −(diag p − p pᵀ) J v + a (e_t − p),
+
+   and one ordinary backward pass of ζ, ρ_L = ζ, ρ_l = (ρ_{l+1} W_{l+1}ᵀ) ∘ m_l, gives W̄_l += h_{l−1}ᵀ ρ_l.  Both
+   products are one:
+
+       W̄_l = [τ_{l−1}; h_{l−1}]ᵀ [δ_l; ρ_l],      b̄_l = Σ_rows ρ_l,      x̄ = ρ_1 W_1ᵀ.
+
+   Four passes where the cross-entropy needs two; no k × d or d × d matrix is ever formed.
+
+4. Where piecewise linearity is used: m_l was held constant.  A smooth σ adds d m_l = σ''(a_l) da_l: the signal
+   σ''(a_l) ∘ (τ_{l−1} W_l) ∘ (δ_{l+1} W_{l+1}ᵀ) joins ρ_l at every hidden layer, and x̄ no longer misses a term.
+
+5. One attack step (attacks/high_confidence.py) is r_m = r_{m−1} + c_m u_m with u = (√ε + φ/n) w/n, c_m = c_{m−1} i_m,
+   i_m = round(σ(C − p_t)).  Backwards, from the last step to the first, with r̄ the cotangent of r_m:
+
+       ū = c_m r̄,   c̄_m = ⟨r̄, u⟩ + i_{m+1} c̄_{m+1},   ī_m = c_{m−1} c̄_m,
+
+   and the straight-through indicator passes ī σ'(C − p_t) to C and its negative to p_t; since p_t = exp log p_t, that
+   adds −p_t ī σ'(C − p_t) to a.  An example that stops at step m has c_m = 0: the step moves nothing but ī_m still
+   flows; from there on all its cotangents are 0, so it is dropped from later steps, forwards and backwards.
+   Truncated mode stops here; full mode adds (1+o) x̄ of step m to r̄ before step m−1.
+
+Each twin is a primitive of autograd with a reverse-mode derivative of first order (which holds the second derivatives
+above).  Differentiating it once more raises `InputError`: it never silently returns 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as onp
+from autograd.extend import defvjp_argnums, primitive
+from autograd.tracer import isbox
+
+from . import network
+from .attacks.high_confidence import GRADIENT_MODES
+from .attacks.model import Model
+from .errors import InputError
+from .numerics import like, log_softmax, one_hot, sigmoid, softmax, stop_gradient
+
+
+class Pass:
+    """A forward pass of a piecewise-linear network on raw arrays, and the three other passes of the derivation."""
+
+    def __init__(self, params: network.Params, x, slope: float = 0.0, noise=None):
+        self.params = params
+        self.h = []  # h_{l−1}: the input of layer l, noise included
+        self.m = []  # m_l of the hidden layers
+        a = x
+        for l, (W, b) in enumerate(params):
+            if l > 0:
+                m = a > 0
+                if slope:
+                    m = onp.where(m, a.dtype.type(1), a.dtype.type(slope))
+                self.m.append(m)
+                a *= m
+            h = a if noise is None else a + noise[l]
+            self.h.append(h)
+            a = h @ W
+            a += b
+        self.z = a
+
+    def backward(self, s):
+        """Signals δ_1 … δ_L for the cotangent `s` (n, k) of the logits."""
+        signals = [s]
+        for (W, _), m in zip(self.params[:0:-1], self.m[::-1]):
+            s = s @ W.T
+            s *= m
+            signals.append(s)
+        return signals[::-1]
+
+    def to_input(self, signals):
+        """J(x)ᵀ s (n, d) from the signals of s."""
+        return signals[0] @ self.params[0][0].T
+
+    def tangent(self, v):
+        """τ_0 … τ_{L−1} and J v for the tangent `v` (n, d) of the input."""
+        tangents = [v]
+        for (W, _), m in zip(self.params, self.m):
+            v = v @ W
+            v *= m
+            tangents.append(v)
+        return tangents, v @ self.params[-1][0]
+
+    def keep(self, rows):
+        """The same pass for some of its rows."""
+        part = object.__new__(Pass)
+        part.params, part.z = self.params, self.z[rows]
+        part.h, part.m = [h[rows] for h in self.h], [m[rows] for m in self.m]
+        return part
+
+
+def weight_gradients(params, lefts, rights, bias_signals):
+    """W̄_l = leftsᵀ rights, one product per layer over all stacked rows; b̄_l = Σ_rows bias_signals; flat list."""
+    gradients = []
+    for l, (W, b) in enumerate(params):
+        if not lefts:  # every example had stopped before the first step
+            gradients += [onp.zeros_like(W), onp.zeros_like(b)]
+            continue
+        left = onp.concatenate([rows[l] for rows in lefts])
+        right = onp.concatenate([rows[l] for rows in rights])
+        gradients += [left.T @ right, sum(rows[l].sum(axis=0) for rows in bias_signals)]
+    return gradients
+
+
+def flat(params):
+    """[(W, b), …] -> [W, b, …]: autograd's primitives take arrays, not lists of them."""
+    return [a for layer in params for a in layer]
+
+
+def layers(arrays):
+    """[W, b, …] -> [(W, b), …]."""
+    return list(zip(arrays[::2], arrays[1::2]))
+
+
+def first_order_only(name, *values):
+    """Refuse to be differentiated further than the derivation goes."""
+    if any(map(isbox, values)):
+        raise InputError(
+            f"the fast twin of {name} can be differentiated once; for a higher derivative use the plain definition"
+        )
+
+
+class _Step:
+    """What one attack step leaves behind for its reverse pass; rows are the examples it was taken for."""
+
+    def __init__(self, params, x_hat, t, C, eps, geometry):
+        self.net = Pass(params, x_hat)
+        z = self.net.z
+        self.t, self.C, self.eps, self.geometry = one_hot(t, z.shape[1], z.dtype), C, eps, geometry
+        self.p = softmax(z)
+        self.p_t = (self.p * self.t).sum(axis=1)
+        self.delta = self.net.backward(self.t - self.p)
+        self.w = self.net.to_input(self.delta)
+        gap = (log_softmax(z) * self.t).sum(axis=1) - onp.log(C)
+        self.sign, self.phi = onp.sign(gap), onp.abs(gap)
+        self.slope = sigmoid(C - self.p_t)
+        self.goes = onp.round(self.slope)  # i_m
+        self.slope *= 1 - self.slope  # σ'(C − p_t)
+        if geometry == "l2":
+            self.n = onp.sqrt(eps + (self.w * self.w).sum(axis=1))
+            self.u = ((math.sqrt(eps) + self.phi / self.n) / self.n)[:, None] * self.w
+        else:
+            size = onp.abs(self.w).sum(axis=1)
+            self.n = onp.where(size > 0, size, 1).astype(z.dtype)
+            self.u = ((math.sqrt(eps) + self.phi) / self.n)[:, None] * onp.sign(self.w)
+
+    def cotangents(self, u_bar):
+        """ū -> (φ̄, w̄): the derivative of the step's length and direction."""
+        n, w, phi, root = self.n, self.w, self.phi, math.sqrt(self.eps)
+        if self.geometry == "l2":  # u = α w with α = √ε/n + φ/n²
+            along = (u_bar * w).sum(axis=1)
+            alpha, n_bar = (root + phi / n) / n, -along * (root + 2 * phi / n) / (n * n)
+            return along / (n * n), alpha[:, None] * u_bar + (n_bar / n)[:, None] * w
+        sign = onp.sign(w)  # u = (√ε + φ) sign(w)/‖w‖₁
+        along = (u_bar * sign).sum(axis=1) / self.n
+        return along, -((root + phi) * along / self.n)[:, None] * sign
+
+    def reverse(self, u_bar, i_bar):
+        """ū, ī -> (stacked lefts and rights per layer, ρ per layer, x̄' signals, C̄)."""
+        phi_bar, w_bar = self.cotangents(u_bar)
+        log_p_bar, p_bar = self.sign * phi_bar, -i_bar * self.slope
+        C_bar = -log_p_bar / self.C - p_bar
+        tau, Jv = self.net.tangent(w_bar)
+        p = self.p
+        zeta = p * ((p * Jv).sum(axis=1, keepdims=True) - Jv)
+        zeta += (log_p_bar + self.p_t * p_bar)[:, None] * (self.t - p)
+        return tau, self.net.backward(zeta), C_bar
+
+
+@primitive
+def _unrolled(tape, x, targets, confidence, iterations, overshoot, eps, gradient, geometry, *arrays):
+    params = layers(arrays)
+    r = onp.zeros_like(x)
+    rows = onp.arange(len(x))
+    for _ in range(iterations):
+        step = _Step(params, x[rows] + (1 + overshoot) * r[rows], targets[rows], confidence[rows], eps, geometry)
+        tape.append((rows, step))
+        moving = step.goes > 0
+        rows = rows[moving]
+        if not len(rows):
+            break
+        r[rows] += step.u[moving]
+    return x + (1 + overshoot) * r
+
+
+def _unrolled_vjp(argnums, ans, args, kwargs):
+    tape, x, targets, confidence, iterations, overshoot, eps, gradient, geometry, *arrays = args
+    first_order_only("unrolled", *args)
+
+    def vjp(g):
+        first_order_only("unrolled", g)
+        params = layers(arrays)
+        r_bar = (1 + overshoot) * g
+        x_bar, C_bar, c_bar = g.copy(), onp.zeros_like(confidence), onp.zeros_like(confidence)
+        lefts, rights, signals = [], [], []
+        for rows, step in reversed(tape):
+            # c̄_m = ⟨r̄, u⟩ + i_{m+1} c̄_{m+1}; the second part is 0 for an example that stops here or later stopped.
+            u_bar = r_bar[rows]
+            c_bar[rows] = (u_bar * step.u).sum(axis=1) + c_bar[rows]
+            tau, rho, C_part = step.reverse(step.goes[:, None] * u_bar, c_bar[rows])
+            c_bar[rows] *= step.goes
+            C_bar[rows] += C_part
+            lefts += [tau, step.net.h]
+            rights += [step.delta, rho]
+            signals.append(rho)
+            if gradient == "full":
+                part = step.net.to_input(rho)
+                x_bar[rows] += part
+                r_bar[rows] += (1 + overshoot) * part
+        theta_bar = weight_gradients(params, lefts, rights, signals)
+        every = [None, x_bar, None, C_bar, None, None, None, None, None, *theta_bar]
+        return tuple(every[i] for i in argnums)
+
+    return vjp
+
+
+defvjp_argnums(_unrolled, _unrolled_vjp)
+
+
+def unrolled(
+    params: network.Params,
+    x,
+    targets: onp.ndarray,
+    confidence,
+    iterations: int = 5,
+    overshoot: float = 0.05,
+    eps: float = 1e-8,
+    gradient: str = "truncated",
+    geometry: str = "l2",
+):
+    """Twin of `attacks.high_confidence.unrolled`, which see; first derivatives by sections 2, 3 and 5 above."""
+    if gradient not in GRADIENT_MODES:
+        raise InputError(f"gradient = {gradient!r}: choose one of {', '.join(GRADIENT_MODES)}")
+    if geometry not in ("l2", "linf"):
+        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
+    confidence = like(confidence, x) * onp.ones(len(stop_gradient(x)), stop_gradient(x).dtype)
+    x_hat = _unrolled(
+        [], x, onp.asarray(targets), confidence, iterations, overshoot, eps, gradient, geometry, *flat(params)
+    )
+    return stop_gradient(x_hat) if gradient == "detached" else x_hat
+
+
+@primitive
+def _outputs(tape, x, slope, noise, *arrays):
+    net = Pass(layers(arrays), x, slope, noise)
+    tape.append(net)
+    return net.z
+
+
+def _outputs_vjp(argnums, ans, args, kwargs):
+    tape, *_ = args
+    first_order_only("logits or scores", *args)
+
+    def vjp(g):
+        first_order_only("logits or scores", g)
+        (net,) = tape
+        rho = net.backward(g)
+        every = {1: net.to_input(rho)} if 1 in argnums else {}
+        if argnums[-1] > 3:  # the parameters are not always wanted: the critic's are held fixed in θ's step
+            every |= dict(enumerate(weight_gradients(net.params, [net.h], [rho], [rho]), start=4))
+        return tuple(every[i] for i in argnums)
+
+    return vjp
+
+
+defvjp_argnums(_outputs, _outputs_vjp)
+
+
+def logits(params: network.Params, x):
+    """Twin of `network.logits`, which see: one recorded step instead of one per operation."""
+    return _outputs([], x, 0.0, None, *flat(params))
+
+
+def scores(params: network.Params, x, noise=None):
+    """Twin of `critic.scores`, which see: one recorded step instead of one per operation."""
+    return _outputs([], x, 0.2, noise, *flat(params))
+
+
+@primitive
+def _critic_gradient(tape, x, labels, noise, *arrays):
+    net = Pass(layers(arrays), x, 0.2, noise)
+    delta = net.backward(one_hot(labels, net.z.shape[1], net.z.dtype))
+    tape.append((net, delta))
+    return net.to_input(delta)
+
+
+def _critic_gradient_vjp(argnums, ans, args, kwargs):
+    (tape, x, labels, noise, *arrays) = args
+    first_order_only("input_gradient", *args)
+
+    def vjp(g):
+        first_order_only("input_gradient", g)
+        ((net, delta),) = tape
+        tau, _ = net.tangent(g)
+        # s = e_y does not depend on θ: part (a) alone.  x enters only through the masks.
+        every = [None, onp.zeros_like(x), None, None]
+        for (W, b), left, right in zip(layers(arrays), tau, delta):
+            every += [left.T @ right, onp.zeros_like(b)]
+        return tuple(every[i] for i in argnums)
+
+    return vjp
+
+
+defvjp_argnums(_critic_gradient, _critic_gradient_vjp)
+
+
+def input_gradient(params: network.Params, x, labels, noise=None):
+    """Twin of `critic.input_gradient`, which see; first derivative by section 2 (a) above."""
+    return _critic_gradient([], x, onp.asarray(labels), noise, *flat(params))
+
+
+@primitive
+def _gradient_gaps(tape, x, y, geometry, *arrays):
+    net = Pass(layers(arrays), x)
+    n, k = net.z.shape
+    seeds = onp.eye(k, dtype=net.z.dtype) - one_hot(y, k, net.z.dtype)[:, None]  # e_j − e_y
+    wide = net.keep(onp.repeat(onp.arange(n), k))
+    delta = wide.backward(seeds.reshape(n * k, k))
+    w = wide.to_input(delta)
+    size = onp.sqrt((w * w).sum(axis=1)) if geometry == "l2" else onp.abs(w).sum(axis=1)
+    tape.append((wide, delta, w, size))
+    return size.reshape(n, k)
+
+
+def _gradient_gaps_vjp(argnums, ans, args, kwargs):
+    (tape, x, y, geometry, *arrays) = args
+    first_order_only("gradient_gaps", *args)
+
+    def vjp(g):
+        first_order_only("gradient_gaps", g)
+        ((net, delta, w, size),) = tape
+        rows = onp.flatnonzero((g.reshape(-1) != 0) & (size > 0))  # the hinge asks for one class per example
+        direction = w[rows] / size[rows, None] if geometry == "l2" else onp.sign(w[rows])
+        tau, _ = net.keep(rows).tangent(g.reshape(-1)[rows, None] * direction)
+        every = [None, onp.zeros_like(x), None, None]
+        for (W, b), left, right in zip(layers(arrays), tau, delta):
+            every += [left.T @ right[rows], onp.zeros_like(b)]
+        return tuple(every[i] for i in argnums)
+
+    return vjp
+
+
+defvjp_argnums(_gradient_gaps, _gradient_gaps_vjp)
+
+
+def gradient_gaps(params, x, y, geometry: str = "l2"):
+    """Twin of `objectives.gradient_gaps`, which see; first derivative by section 2 (a) above."""
+    return _gradient_gaps([], x, onp.asarray(y), geometry, *flat(params))
+
+
+def as_model(params: network.Params) -> Model:
+    """The classifier for the evaluation's attacks: `Model` with hand-written passes instead of autograd's."""
+
+    def linearise(x):
+        net = Pass(params, x)
+        return net.z, lambda v: net.to_input(net.backward(v))
+
+    return Model(lambda x: network.logits(params, x), linearise)

@@ -1,0 +1,105 @@
+"""Full MNIST, or any set in its format (Fashion-MNIST, KMNIST), from a folder of IDX files.
+
+An IDX file is a big-endian header, then bytes: 0, 0, 8 (= unsigned byte), the number of axes, the
+length of each axis in 4 bytes, and the values in row-major order.
+"""
+
+import gzip
+import struct
+import zlib
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reference.data.digits import Digits, Split, cut, to_split
+from reference.errors import InputError
+
+AGAIN = "download it again"
+
+
+def load_idx(folder: str | Path, side: int = 14, dtype: Any = np.float32) -> Digits:
+    """Return the data set in `folder`: t10k-* is the test split, the last sixth of train-* the
+    validation split (MNIST: 50,000 / 10,000 / 10,000), in the order of the files.
+
+    The four files are named as published (train-images-idx3-ubyte, or train-images.idx3-ubyte),
+    gzipped or not. Raises `InputError`, which names the file, if one is missing or damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the one that holds the four MNIST files")
+    train, test = (_read_pair(folder, which, side, dtype) for which in ("train", "t10k"))
+    n = len(train.y)
+    if n < 6:
+        raise InputError(f"{folder} has only {n} training images, too few to split; use at least 6")
+    train, validation = cut(train, n - n // 6)
+    source = f"{folder.resolve().name} ({n - n // 6} training images)"
+    return Digits(train, validation, test, side, source)
+
+
+def _read_pair(folder: Path, which: str, side: int, dtype: Any) -> Split:
+    images_path, labels_path = _find(folder, which, "images", 3), _find(folder, which, "labels", 1)
+    images, labels = _read(images_path, 3), _read(labels_path, 1)
+    if images.shape[1:] != (28, 28):
+        raise InputError(
+            f"{images_path} holds images of {images.shape[1]} by {images.shape[2]} pixels; "
+            "use a data set of 28 by 28"
+        )
+    if len(images) != len(labels):
+        raise InputError(
+            f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels; "
+            "take both from the same data set"
+        )
+    if len(labels) == 0:
+        raise InputError(f"{images_path} holds no images; {AGAIN}")
+    if labels.max() > 9:
+        raise InputError(
+            f"{labels_path} holds the label {labels.max()}; use a data set of ten classes, 0..9"
+        )
+    return to_split(images, labels, side, dtype)
+
+
+def _find(folder: Path, which: str, what: str, axes: int) -> Path:
+    names = [f"{which}-{what}{mark}idx{axes}-ubyte" for mark in "-."]
+    for name in names:
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.is_file():  # some archives unpack to a folder of this name
+                return path
+    raise InputError(
+        f"{folder} has no file {names[0]} (nor {names[1]}, nor either with .gz); "
+        "download it or correct its name"
+    )
+
+
+def _read(path: Path, axes: int) -> np.ndarray:
+    """Return the bytes of an IDX file as an array with the given number of axes."""
+    data = _bytes(path)
+    magic = bytes([0, 0, 8, axes])
+    if data[:4] != magic:
+        raise InputError(
+            f"{path} begins with {data[:4].hex(' ') or 'nothing'}, not with {magic.hex(' ')}, so "
+            f"it is not an IDX file of {'images' if axes == 3 else 'labels'}; {AGAIN}"
+        )
+    start = 4 + 4 * axes
+    if len(data) < start:
+        raise InputError(f"{path} ends within its header; {AGAIN}")
+    shape = struct.unpack(f">{axes}I", data[4:start])
+    if len(data) - start != prod(shape):
+        kind = "truncated" if len(data) - start < prod(shape) else "followed by trailing bytes"
+        raise InputError(
+            f"{path} is {kind}: its header promises {prod(shape)} bytes of data, "
+            f"it has {len(data) - start}; {AGAIN}"
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        # The content decides, not the name: browsers unpack .gz files and may keep the suffix.
+        return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} is a broken gzip file ({error}); {AGAIN}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}); check its rights") from error

@@ -1,0 +1,159 @@
+"""The demo's experiment: train every defence for every seed, attack each, side by side in processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as onp
+
+from . import adjoint
+from .attacks import carlini_wagner, deepfool, high_confidence, projected_gradient
+from .data import Digits, load, load_idx
+from .errors import InputError
+from .evaluate import Evaluation, evaluate, measure, robust_accuracy
+from .numerics import predict
+from .settings import Experiment, Training
+from .train import State, train
+
+Report = Callable[[str, int, int, int, dict], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One defence, one seed: how training went and what the attacks found.
+
+    true, predicted: evaluations that attack the true and the predicted label.  curves: {attack: (radii, robust
+    accuracy)}.  sheet: the first test image of each class under the high-confidence attack.
+    """
+
+    defence: str
+    seed: int
+    history: list[dict[str, float]]
+    true: Evaluation
+    predicted: Evaluation
+    curves: dict[str, tuple[onp.ndarray, onp.ndarray]]
+    sheet: dict[str, onp.ndarray]
+    training_seconds: float
+    evaluation_seconds: float
+
+
+def digits(side: int, folder: str | Path | None = None) -> Digits:
+    """The embedded digits, or full MNIST from the user's `folder`."""
+    return load(side) if folder is None else load_idx(folder, side)
+
+
+def with_epochs(training: Training, epochs: int) -> Training:
+    """The same recipe for another number of epochs: the learning rate is halved at the same fractions of it."""
+    if epochs < 1:
+        raise InputError(f"epochs = {epochs}: give at least 1")
+    return replace(training, epochs=epochs, halve_every=training.halve_every * epochs / max(training.epochs, 1))
+
+
+def run(
+    plan: Experiment, name: str, seed: int, checkpoint: Path | None, resume: bool, folder, report: Report | None = None
+) -> Outcome:
+    """Train the defence `name` from `seed`, then attack the result."""
+    data = digits(plan.side, folder)
+    began = time.perf_counter()
+    progress = None if report is None else partial(report, name, seed)
+    state = train(data, plan.defences[name], plan.training, seed, progress, checkpoint, resume)
+    trained = time.perf_counter()
+    outcome = attack(plan, name, seed, state, data)
+    return replace(outcome, training_seconds=trained - began, evaluation_seconds=time.perf_counter() - trained)
+
+
+def attack(plan: Experiment, name: str, seed: int, state: State, data: Digits) -> Outcome:
+    """The evaluation of a trained classifier on the test split."""
+    model = adjoint.as_model(state.params)
+    x, y = data.test.x[: plan.test_images], data.test.y[: plan.test_images]
+    slow = partial(carlini_wagner, search_steps=plan.search_steps, iterations=plan.attack_iterations)
+    fast = {"DeepFool": deepfool, "high-confidence": high_confidence}
+    true = evaluate(model, x, y, fast | {"Carlini-Wagner": slow}, "true", {"Carlini-Wagner": plan.slow_images})
+    predicted = evaluate(model, x, y, fast, "predicted")
+
+    radii = onp.linspace(0, 1.25 * max(plan.radii), 100)
+    curves = {
+        attack: (radii, robust_accuracy(true.attacks[attack], y, radii)) for attack in ("DeepFool", "Carlini-Wagner")
+    }
+    few, labels = x[: plan.slow_images], y[: plan.slow_images]
+    within = []
+    for radius in plan.radii:
+        rng = onp.random.default_rng(seed)
+        found = projected_gradient(model, few, ("true", labels), radius, rng)
+        within.append(robust_accuracy(measure(found, few, model.logits), labels, [radius])[0])
+    curves["projected gradient"] = (onp.array(plan.radii), onp.array(within))
+
+    ten = onp.array([onp.flatnonzero(y == digit)[0] for digit in onp.unique(y)])
+    shown = high_confidence(model, x[ten], ("true", y[ten]))
+    sheet = {"x": x[ten], "y": y[ten], "adversarial": shown.last, "success": shown.success}
+    sheet["taken_for"] = predict(model.logits(shown.last))
+    return Outcome(name, seed, state.history, true, predicted, curves, sheet, 0.0, 0.0)
+
+
+_queue = None
+
+
+def _start_worker(queue) -> None:
+    global _queue
+    _queue = queue
+    # The parent hears Ctrl-C and ends its workers; each would print a traceback of its own otherwise.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _send(*message) -> None:
+    _queue.put(message)
+
+
+def run_all(
+    plan: Experiment,
+    out: Path,
+    jobs: int = 1,
+    resume: bool = False,
+    folder: str | Path | None = None,
+    report: Report | None = None,
+) -> list[Outcome]:
+    """Every defence of `plan` for every seed, `jobs` at a time; checkpoints go to `out`/checkpoints.
+
+    report(defence, seed, epoch, epochs, record) is called in this process after every epoch of every run.
+    The outcomes come in the order of (defence, seed), whichever ended first.
+    """
+    tasks = [(name, seed) for seed in range(plan.seeds) for name in plan.defences]
+    # The critic takes longest: begin with it, so that nothing waits for it at the end.
+    tasks.sort(key=lambda task: task[0] != "critic")
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    with context.Pool(max(1, min(jobs, len(tasks))), _start_worker, (queue,)) as pool:
+        waiting = [
+            pool.apply_async(
+                run, (plan, name, seed, out / "checkpoints" / f"{name}-{seed}.npz", resume, folder, _send)
+            )
+            for name, seed in tasks
+        ]
+        while not all(task.ready() for task in waiting):
+            _drain(queue, report, 0.1)
+            for task in waiting:
+                if task.ready() and not task.successful():
+                    task.get()  # raises what the worker raised; leaving the block ends the others
+        _drain(queue, report, 0.1)
+        outcomes = [task.get() for task in waiting]
+    order = list(plan.defences)
+    return sorted(outcomes, key=lambda outcome: (order.index(outcome.defence), outcome.seed))
+
+
+def _drain(queue, report: Report | None, patience: float) -> None:
+    """Pass on what the workers have sent, waiting `patience` seconds for the first message."""
+    import queue as standard
+
+    try:
+        while True:
+            message = queue.get(timeout=patience)
+            if report is not None:
+                report(*message)
+    except standard.Empty:
+        pass

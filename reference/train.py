@@ -1,0 +1,289 @@
+"""One training loop for all defences: pre-training, then a critic step and a classifier step per batch.
+
+The order within a batch is the method's: update the running confidence with this batch, compute x̂ at the current θ,
+one critic step on it, then one classifier step at the same θ and the same C with the updated critic.
+
+Everything random comes from one generator, whose state is in the checkpoint: a run is a function of its seed, and a
+resumed run ends with the same bits as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as onp
+
+from . import adjoint, critic, network, objectives
+from .attacks.targets import RunningConfidence
+from .checks import check_images, check_labels
+from .data import Digits
+from .errors import DivergenceError, InputError
+from .files import load_npz, save_npz
+from .network import Params
+from .numerics import pick, predict, softmax
+from .objectives import Attacked, Routes
+from .optimise import Adam, adam_step, decayed
+from .reverse import make_vjp
+from .settings import (
+    AdversarialTraining,
+    AdversaryCritic,
+    Defence,
+    Margin,
+    Training,
+    Undefended,
+    VirtualAdversarial,
+)
+
+# The one place where training chooses the fast twins over the plain definitions (objectives.PLAIN).
+FAST = Routes(
+    adjoint.logits, adjoint.scores, adjoint.unrolled, adjoint.input_gradient, adjoint.gradient_gaps, adjoint.as_model
+)
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+@dataclass
+class State:
+    """All that training carries from one epoch to the next."""
+
+    params: Params
+    adam: Adam
+    running: RunningConfidence
+    rng: onp.random.Generator
+    critic: Params | None = None
+    critic_adam: Adam | None = None
+    epoch: int = 0
+    """Epochs done, pre-training included."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One record per epoch: each loss term, errors, and for the critic the attack's success, C and mean ‖r‖."""
+
+
+def start(data: Digits, defence: Defence, training: Training, seed: int, dtype=onp.float32) -> State:
+    """The state before the first epoch, on fresh weights."""
+    rng = onp.random.default_rng(seed)
+    d, k = data.train.x.shape[1], int(data.train.y.max()) + 1
+    params = network.init(rng, (d, *training.hidden, k), dtype)
+    state = State(params, Adam.start(params), RunningConfidence.start(k, dtype), rng)
+    if isinstance(defence, AdversaryCritic):
+        state.critic = network.init(rng, (d, *defence.hidden, k), dtype)
+        state.critic_adam = Adam.start(state.critic)
+    return state
+
+
+def train(
+    data: Digits,
+    defence: Defence,
+    training: Training,
+    seed: int = 0,
+    progress: Progress | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    via: Routes = FAST,
+) -> State:
+    """Train a classifier with `defence` on `data.train`; `data.validation` is only measured.
+
+    progress(epoch, epochs, record) is called after every epoch.  checkpoint: a file written after every epoch, so
+    that an interrupt loses one epoch at most; `resume` goes on from it if it is there.
+    Raises `DivergenceError`, which names the term and the epoch, as soon as a loss is not finite, and `InputError` on
+    unfit data or a checkpoint of another run.
+    """
+    state = start(data, defence, training, seed, check_data(data))
+    run = {"defence": defence.name, **asdict(defence), "training": asdict(training), "seed": seed}
+    run["data"] = [data.source, data.side, len(data.train.y)]
+    if resume and checkpoint is not None and Path(checkpoint).exists():
+        state = load_checkpoint(checkpoint, run)
+    epochs = training.pretrain_epochs + training.epochs
+    while state.epoch < epochs:
+        record = _epoch(state, data, defence, training, via)
+        state.epoch += 1
+        state.history.append(record)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, state, run)
+        if progress is not None:
+            progress(state.epoch, epochs, record)
+    return state
+
+
+def check_data(data: Digits) -> onp.dtype:
+    """The dtype of the images; InputError if a split is not fit for training."""
+    classes = int(data.train.y.max()) + 1
+    if classes < 2:
+        raise InputError("the training labels hold a single class: give at least two")
+    for name in ("train", "validation"):
+        x, y = getattr(data, name)
+        check_labels(y, classes, len(check_images(x, f"{name}.x")))
+    return data.train.x.dtype
+
+
+def _epoch(state: State, data: Digits, defence: Defence, training: Training, via: Routes) -> dict[str, float]:
+    x, y = data.train
+    pretraining = state.epoch < training.pretrain_epochs
+    own_epoch = max(0, state.epoch - training.pretrain_epochs)
+    rate = decayed(training.learning_rate, own_epoch, training.halve_every)
+    sums: dict[str, float] = {}
+    order = state.rng.permutation(len(x))
+    for first in range(0, len(x), training.batch):
+        rows = order[first : first + training.batch]
+        if pretraining:
+            record = _pretraining_step(state, x[rows], y[rows], training, rate, via)
+        elif isinstance(defence, AdversaryCritic):
+            critic_rate = decayed(defence.critic_learning_rate, own_epoch, training.halve_every)
+            record = _critic_steps(state, x[rows], y[rows], defence, training, rate, critic_rate, via)
+        else:
+            record = _classifier_step(state, _objective(state, x[rows], y[rows], defence, via), training, rate)
+        for name, value in record.items():
+            if not onp.isfinite(value):
+                raise DivergenceError(
+                    f"{name} became {value} in epoch {state.epoch + 1} of {defence.name}: lower the learning rate"
+                )
+            sums[name] = sums.get(name, 0.0) + value * len(rows)
+    record = {name: total / len(x) for name, total in sums.items()}
+    record |= {"epoch": state.epoch + 1, "pretraining": pretraining, "learning_rate": rate}
+    record |= {"train_error": error(state.params, *data.train), "validation_error": error(state.params, *data.validation)}
+    return record
+
+
+def error(params: Params, x, y) -> float:
+    """The fraction of `x` (n, d) that is not classified as `y` (n,)."""
+    return float(onp.mean(predict(network.logits(params, x)) != y))
+
+
+def _objective(state: State, x, y, defence: Defence, via: Routes):
+    """The objective of a defence without a critic, as a function of the parameters."""
+    match defence:
+        case Undefended():
+            return lambda p: objectives.undefended(p, x, y, via)
+        case AdversarialTraining():
+            return lambda p: objectives.adversarial_training(p, x, y, defence, via)
+        case VirtualAdversarial():
+            noise = state.rng.standard_normal(x.shape, dtype=x.dtype)
+            return lambda p: objectives.virtual_adversarial(p, x, y, defence, noise, via)
+        case Margin():
+            return lambda p: objectives.margin(p, x, y, defence, via)
+    raise InputError(f"no objective for {defence!r}")
+
+
+def _classifier_step(state: State, objective, training: Training, rate: float) -> dict[str, float]:
+    """One Adam step on the classifier -> the objective's terms."""
+    terms, gradient = objectives.differentiate(objective, state.params)
+    state.params, state.adam = adam_step(
+        state.params, gradient, state.adam, rate, training.beta1, training.beta2
+    )
+    return {name: value for name, (_, value) in terms.items()}
+
+
+def _pretraining_step(state: State, x, y, training: Training, rate: float, via: Routes) -> dict[str, float]:
+    _update_confidence(state, x)
+    objective = partial(objectives.pretraining, x=x, y=y, weight_decay=training.weight_decay, via=via)
+    return _classifier_step(state, objective, training, rate)
+
+
+def _update_confidence(state: State, x) -> None:
+    z = network.logits(state.params, x)
+    state.running = state.running.update(pick(softmax(z), predict(z)), predict(z))
+
+
+def _critic_steps(
+    state: State, x, y, s: AdversaryCritic, training: Training, rate: float, critic_rate: float, via: Routes
+) -> dict[str, float]:
+    """The adversary critic's batch: running confidence, x̂, critic step(s), classifier step."""
+    _update_confidence(state, x)
+    targets = objectives.choose_targets(state.params, x, s.generator, state.rng, via)
+    # The generator runs once for both steps; `to_theta` pulls what the judge says of it back to the parameters.
+    attacked, to_theta = make_vjp(
+        lambda p: objectives.generate(p, x, targets, state.running, s.generator, via), state.params
+    )
+    attacked = Attacked(*attacked)
+    y_hat = predict(network.logits(state.params, attacked.images))
+
+    def noise():
+        return critic.draw_noise(state.rng, state.critic, len(x), s.input_noise, s.hidden_noise)
+
+    for _ in range(s.critic_steps):
+        real, fake = noise(), noise()
+        critic_terms, gradient = objectives.differentiate(
+            lambda D: objectives.critic_objective(D, x, y, attacked.images, y_hat, real, fake, s.penalty_weight, via),
+            state.critic,
+        )
+        state.critic, state.critic_adam = adam_step(
+            state.critic, gradient, state.critic_adam, critic_rate, training.beta1, training.beta2
+        )
+    final = noise()
+    terms, (direct, through_attack) = objectives.differentiate(
+        lambda pa: objectives.judge(pa[0], Attacked(*pa[1]), x, y, state.critic, final, s, via),
+        (state.params, tuple(attacked)),
+    )
+    gradient = add(direct, to_theta(through_attack))
+    state.params, state.adam = adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
+    record = {name: value for name, (_, value) in (terms | critic_terms).items()}
+    return record | {
+        "attack_success": float(onp.mean(y_hat != predict(attacked.logits))),
+        "target_confidence": float(onp.mean(state.running.value[targets])),
+        "mean_r": float(onp.mean(onp.linalg.norm(attacked.images - x, axis=1))),
+    }
+
+
+def add(first: Params, second: Params) -> Params:
+    """The sum of two gradients."""
+    return [(W + V, b + c) for (W, b), (V, c) in zip(first, second)]
+
+
+def save_checkpoint(path: str | Path, state: State, run: dict) -> None:
+    """The whole state in one npz file, written atomically; `run` describes the run that it belongs to."""
+    arrays = {}
+    for name, params in _parameter_lists(state).items():
+        for i, (W, b) in enumerate(params):
+            arrays[f"{name}.W{i}"], arrays[f"{name}.b{i}"] = W, b
+    arrays["running.value"], arrays["running.biased"] = state.running.value, state.running.biased
+    about = {
+        "run": run,
+        "epoch": state.epoch,
+        "history": state.history,
+        "rng": state.rng.bit_generator.state,
+        "steps": [state.running.steps, state.adam.t, state.critic_adam.t if state.critic_adam else 0],
+    }
+    save_npz(path, arrays | {"about": onp.array(json.dumps(about))}, compress=False)
+
+
+def load_checkpoint(path: str | Path, run: dict | None = None) -> State:
+    """The state that `save_checkpoint` wrote; InputError if the file is damaged or belongs to another run."""
+    arrays = load_npz(path)
+    try:
+        about = json.loads(str(arrays["about"]))
+        steps = about["steps"]
+        running = RunningConfidence(arrays["running.value"], arrays["running.biased"], steps[0])
+        rng = onp.random.default_rng()
+        rng.bit_generator.state = about["rng"]
+        lists = {
+            name: [(arrays[f"{name}.W{i}"], arrays[f"{name}.b{i}"]) for i in range(_depth(arrays, name))]
+            for name in ("params", "adam.m", "adam.v", "critic", "critic_adam.m", "critic_adam.v")
+        }
+        state = State(lists["params"], Adam(lists["adam.m"], lists["adam.v"], steps[1]), running, rng)
+        if lists["critic"]:
+            state.critic = lists["critic"]
+            state.critic_adam = Adam(lists["critic_adam.m"], lists["critic_adam.v"], steps[2])
+        state.epoch, state.history = about["epoch"], about["history"]
+        found = about["run"]
+    except (KeyError, ValueError, TypeError) as cause:
+        raise InputError(f"{path} is not a checkpoint of this program ({cause!r}): remove it and train again") from cause
+    if run is not None and found != json.loads(json.dumps(run)):
+        differs = sorted(key for key in found.keys() | run.keys() if found.get(key) != json.loads(json.dumps(run)).get(key))
+        raise InputError(
+            f"{path} belongs to a run with other settings ({', '.join(differs)}): use its settings, or another folder"
+        )
+    return state
+
+
+def _parameter_lists(state: State) -> dict[str, Params]:
+    lists = {"params": state.params, "adam.m": state.adam.m, "adam.v": state.adam.v}
+    if state.critic is not None:
+        lists |= {"critic": state.critic, "critic_adam.m": state.critic_adam.m, "critic_adam.v": state.critic_adam.v}
+    return lists
+
+
+def _depth(arrays: dict, name: str) -> int:
+    return sum(key.startswith(f"{name}.W") for key in arrays)
