@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from queue import Empty
 
 import numpy as onp
 
 from . import adjoint
 from .attacks import carlini_wagner, deepfool, high_confidence, projected_gradient
-from .data import Digits, load, load_idx
+from .data import Digits, Split, load, load_idx
 from .errors import InputError
 from .evaluate import Evaluation, evaluate, measure, robust_accuracy
 from .numerics import predict
@@ -53,6 +54,25 @@ def with_epochs(training: Training, epochs: int) -> Training:
     if epochs < 1:
         raise InputError(f"epochs = {epochs}: give at least 1")
     return replace(training, epochs=epochs, halve_every=training.halve_every * epochs / max(training.epochs, 1))
+
+
+def estimate(plan: Experiment, data: Digits, jobs: int, batches: int = 3) -> str:
+    """How long training will take here, in words, from the time of a few batches of each defence."""
+    size = plan.training.batch * batches
+    few = data._replace(train=Split(data.train.x[:size], data.train.y[:size]))
+    once = replace(plan.training, epochs=1, pretrain_epochs=0)
+    steps = -(-len(data.train.y) // plan.training.batch) * (plan.training.epochs + plan.training.pretrain_epochs)
+    seconds = {}
+    for name, defence in plan.defences.items():
+        began = time.perf_counter()
+        train(few, defence, once)
+        seconds[name] = (time.perf_counter() - began) / batches * steps * plan.seeds
+    hours = ", ".join(f"{name} {value / 3600:.1f} h" for name, value in seconds.items())
+    wall = max(sum(seconds.values()) / jobs, max(seconds.values()) / plan.seeds)
+    return (
+        f"Training will take about {wall / 3600:.1f} h here with {jobs} processes ({hours}), attacks on top; "
+        "Ctrl-C keeps the epochs done, --resume goes on."
+    )
 
 
 def run(
@@ -147,13 +167,11 @@ def run_all(
 
 
 def _drain(queue, report: Report | None, patience: float) -> None:
-    """Pass on what the workers have sent, waiting `patience` seconds for the first message."""
-    import queue as standard
-
+    """Pass on what the workers have sent, waiting `patience` seconds for the next message."""
     try:
         while True:
             message = queue.get(timeout=patience)
             if report is not None:
                 report(*message)
-    except standard.Empty:
+    except Empty:
         pass

@@ -213,7 +213,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], note
             axes = figure.add_subplot(cells[row, 3 * i : 3 * i + 3], sharey=first.get(group))
             first.setdefault(group, axes)
             _curves(axes, records, group, GROUPS[group])
-            axes.set_title(f"{defence}: {group}" if row == 0 else "", fontsize=FONT + 1)
+            axes.set_title(defence if row == 0 else "", fontsize=FONT + 2)
     for row, defence in enumerate(critics, start=2):
         for i, (group, keys) in enumerate(CRITIC_GROUPS.items()):
             axes = figure.add_subplot(cells[row, columns * i : columns * (i + 1)])
@@ -221,7 +221,8 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], note
             axes.set_title(f"{defence}: {group}", fontsize=FONT + 1)
     for axes in figure.axes:
         axes.set_ylim(bottom=0)
-    text = "Means over each epoch. Top row: each defence's own loss terms, unweighted; second row: errors."
+    text = "Loss terms are means over an epoch, without their weights; errors are taken at its end. Each row: one scale."
+    text += " Below: how critic and attack kept each other in check." if critics else ""
     return _caption(figure, "How training went", f"{text} {note}")
 
 
@@ -230,9 +231,9 @@ GROUPS = {  # panel -> keys of the records
     "error (%)": ("train_error", "validation_error"),
 }
 CRITIC_GROUPS = {
-    "the critic's loss terms": ("real", "fake", "penalty_real", "penalty_fake"),
-    "attack in training": ("attack_success", "target_confidence"),
-    "mean ‖r‖ of the attack": ("mean_r",),
+    "critic's loss terms": ("real", "fake", "penalty_real", "penalty_fake"),
+    "its opponent, the attack": ("attack_success", "target_confidence"),
+    "mean norm ‖r‖": ("mean_r",),
 }
 
 

@@ -1,12 +1,16 @@
-"""A toy problem of known density: three overlapping classes in [0, 1]², so that the two kinds of error can be told.
+"""A toy problem of known density: three classes in [0, 1]² on which the two kinds of error can be told apart.
 
-Class k is a mixture of round Gaussians, redrawn until it falls in the unit square, so
+Class k is an equal mixture of round Gaussians N(μ, s² I), redrawn until it falls in the unit square:
 
-    p(x | k) = Σ_c w_c N(x; μ_c, s_c² I) / Z_k   inside the square, 0 outside,   p(k) = 1/3
+    p(x | k) = mean_c N(x; μ_kc, s² I) / Z_k   inside the square, 0 outside;     p(k) = 1/3
 
-and posterior, Bayes classifier and Bayes error are known.  Some components of different classes overlap, so an attack
-has real data of another class within reach; elsewhere empty space lies between them, and there a network may answer
-whatever it likes.
+so posterior, Bayes classifier and Bayes error are known.  A, B and C overlap in the middle: an attack has real data of
+another class within reach.  Elsewhere empty space lies between them, where a network may answer whatever it likes.
+
+The two kinds of error of an attacked point x̂ that is taken for class k (method section 1):
+
+    kind II   x̂ looks like class k: p(k | x̂) ≥ 1/2, and p(x̂ | k) reaches the level whose region holds 99 % of class k
+    kind I    anything else: it is taken for a class of which it is no plausible instance
 """
 
 from __future__ import annotations
@@ -16,77 +20,117 @@ from math import erf, sqrt
 
 import numpy as np
 
+from .checks import check_labels
+from .data import Digits, Split
+from .errors import InputError
+from .settings import AdversaryCritic, Training
+
 CLASS_NAMES = ("A", "B", "C")
-COMPONENTS = (  # of each class: (weight, mean (2,), standard deviation)
-    ((0.5, (0.20, 0.80), 0.07), (0.5, (0.20, 0.20), 0.07)),
-    ((0.5, (0.38, 0.80), 0.07), (0.5, (0.80, 0.60), 0.07)),
-    ((1.0, (0.80, 0.42), 0.07),),
+MEANS = (
+    ((0.20, 0.15), (0.20, 0.50), (0.20, 0.85)),
+    ((0.36, 0.50),),
+    ((0.85, 0.15), (0.52, 0.50), (0.85, 0.85)),
 )
+"""μ of each class's components."""
+STD = 0.07
+"""s, of all components."""
 MASS = 0.99
-GRID = 500  # points a side of every quadrature
+"""The share of a class that counts as looking like it."""
+GRID = 500
+"""Points per side of every quadrature (midpoint rule); its integrals are good to 1e-5."""
+
+TRAINING = None
 
 
-def densities(x: np.ndarray) -> np.ndarray:
-    """p(x | k) of every class: `x` (n, 2) -> (n, 3), 0 outside the unit square."""
-    x = np.asarray(x, float)
+def densities(x) -> np.ndarray:
+    """p(x | k) of every class: `x` (n, 2) -> (n, 3), in float64."""
+    x = _points(x)
     inside = ((x >= 0) & (x <= 1)).all(axis=1)
     columns = []
-    for components in COMPONENTS:
-        p, mass = 0.0, 0.0
-        for weight, mean, s in components:
-            square = ((x - mean) ** 2).sum(axis=1)
-            p = p + weight * np.exp(-square / (2 * s * s)) / (2 * np.pi * s * s)
-            mass += weight * np.prod([_between(0, 1, m, s) for m in mean])
-        columns.append(np.where(inside, p / mass, 0))
+    for means in MEANS:
+        squares = ((x[:, None] - np.array(means)) ** 2).sum(axis=2)
+        mixture = np.exp(-squares / (2 * STD**2)).mean(axis=1) / (2 * np.pi * STD**2)
+        mass = np.mean([_between(m[0]) * _between(m[1]) for m in means])
+        columns.append(np.where(inside, mixture / mass, 0))
     return np.stack(columns, axis=1)
 
 
-def _between(low, high, mean, s):
-    return (erf((high - mean) / (s * sqrt(2))) - erf((low - mean) / (s * sqrt(2)))) / 2
-
-
-def log_densities(x):
-    return np.log(densities(x))
-
-
-def posterior(x):
+def posterior(x) -> np.ndarray:
+    """p(k | x) = p(x | k) / Σ_j p(x | j): `x` (n, 2) in [0, 1] -> (n, 3); InputError outside the square."""
     p = densities(x)
+    if not p.any(axis=1).all():
+        raise InputError("x holds points outside the unit square, where no class has any density: clip them to [0, 1]")
     return p / p.sum(axis=1, keepdims=True)
 
 
-def sample(rng, n, dtype=np.float32):
-    y = rng.integers(len(COMPONENTS), size=n)
-    x = np.full((n, 2), np.nan)
-    for k, components in enumerate(COMPONENTS):
-        w, mean, s = (np.array(c) for c in zip(*components))
-        left = np.flatnonzero(y == k)
-        while len(left):
-            c = rng.choice(len(w), size=len(left), p=w)
-            x[left] = mean[c] + s[c, None] * rng.standard_normal((len(left), 2))
-            left = left[((x[left] < 0) | (x[left] > 1)).any(axis=1)]
-    return x.astype(dtype), y
+def bayes_classes(x) -> np.ndarray:
+    """The class of the largest posterior, the best guess that there is: `x` (n, 2) -> (n,)."""
+    return posterior(x).argmax(axis=1)
 
 
-def grid(m=GRID):
-    t = (np.arange(m) + 0.5) / m
+@cache
+def bayes_error() -> float:
+    """1 − ∫ max_k p(k) p(x | k) dx: the error of the best classifier, to 1e-5."""
+    return float(1 - densities(midpoints()).max(axis=1).mean() / len(MEANS))
+
+
+@cache
+def levels() -> tuple[float, ...]:
+    """Of each class the density level above which lies `MASS` of the class, to 1 %."""
+    p = -np.sort(-densities(midpoints()), axis=0)
+    within = np.cumsum(p, axis=0) < MASS * p.sum(axis=0)
+    return tuple(p[within.sum(axis=0), np.arange(len(MEANS))].tolist())
+
+
+def typicality(x) -> np.ndarray:
+    """p(x | k) / level of class k: `x` (n, 2) -> (n, 3); at least 1 in the region that holds `MASS` of the class."""
+    return densities(x) / levels()
+
+
+def kind_of_error(x_adv, taken_for) -> np.ndarray:
+    """The kind of each error: `x_adv` (n, 2), `taken_for` (n,) the classes predicted there -> (n,) of "I" and "II"."""
+    p = densities(x_adv)
+    k = check_labels(taken_for, len(MEANS), len(p))
+    rows = np.arange(len(p))
+    likely = 2 * p[rows, k] >= p.sum(axis=1)
+    typical = typicality(x_adv)[rows, k] >= 1
+    return np.where(likely & typical, "II", "I")
+
+
+def sample(rng: np.random.Generator, n: int, dtype=np.float32) -> Split:
+    """n labelled points: x (n, 2) in [0, 1], y (n,), every class equally likely."""
+    if n < 1:
+        raise InputError(f"n = {n}: ask for at least one point")
+    y = rng.integers(len(MEANS), size=n)
+    x = np.empty((n, 2))
+    for k, means in enumerate(MEANS):
+        rows = np.flatnonzero(y == k)
+        while len(rows):
+            x[rows] = np.array(means)[rng.integers(len(means), size=len(rows))]
+            x[rows] += STD * rng.standard_normal((len(rows), 2))
+            rows = rows[((x[rows] < 0) | (x[rows] > 1)).any(axis=1)]
+    return Split(x.astype(dtype), y)
+
+
+def load(seed: int = 1, train: int = 1000, validation: int = 1000, test: int = 400) -> Digits:
+    """Three independent samples, in the form that training takes; `side` is 0, as there are no pictures."""
+    rng = np.random.default_rng(seed)
+    return Digits(*(sample(rng, n) for n in (train, validation, test)), 0, f"toy problem, seed {seed}")
+
+
+def midpoints(side: int = GRID) -> np.ndarray:
+    """The midpoints of side·side equal cells of the square, (side², 2), row by row: x₁ runs fastest."""
+    t = (np.arange(side) + 0.5) / side
     return np.stack(np.meshgrid(t, t), axis=-1).reshape(-1, 2)
 
 
-@cache
-def bayes_error():
-    return float(1 - densities(grid()).max(axis=1).mean() / len(COMPONENTS))
+def _between(mean: float) -> float:
+    """The mass of N(mean, s²) on [0, 1]."""
+    return (erf((1 - mean) / (STD * sqrt(2))) + erf(mean / (STD * sqrt(2)))) / 2
 
 
-@cache
-def levels():
-    p = -np.sort(-densities(grid()), axis=0)
-    c = np.cumsum(p, axis=0) / p.sum(axis=0)
-    return p[(c < MASS).sum(axis=0), np.arange(p.shape[1])]
-
-
-def kind_of_error(x_adv, y):
-    rows = np.arange(len(x_adv))
-    p = densities(x_adv)
-    own = p[rows, y]
-    plausible = (own >= levels()[y]) & (own >= 0.5 * p.sum(axis=1)) & (own > 0)
-    return np.where(plausible, "II", "I")
+def _points(x) -> np.ndarray:
+    x = np.asarray(x, float)
+    if x.ndim != 2 or x.shape[1] != 2 or not np.isfinite(x).all():
+        raise InputError(f"expected finite points (n, 2), got shape {x.shape}")
+    return x

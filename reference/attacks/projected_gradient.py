@@ -44,8 +44,8 @@ def projected_gradient(
     # Below the radius by what rounding x + r to the dtype of x, and taking norms in it, may add.
     eps = float(onp.finfo(x.dtype).eps)
     inside = onp.maximum(radius * (1 - 16 * eps) - eps * onp.linalg.norm(x, axis=1, keepdims=True), 0)
-    best, found = x.copy(), onp.zeros(len(x), bool)
-    last, spent, stuck = x.copy(), onp.zeros(len(x), int), onp.zeros(len(x), bool)
+    last, spent = x.copy(), onp.zeros(len(x), int)
+    found, stuck = onp.zeros(len(x), bool), onp.zeros(len(x), bool)
     for restart in range(restarts):
         r = onp.zeros_like(x)
         if restart > 0:  # drawn for all images: an image's start does not depend on which others are finished
@@ -69,8 +69,7 @@ def projected_gradient(
             r *= onp.minimum(size, inside[rows]) / onp.where(size > 0, size, 1)
             image = clip(x[rows] + r, box)
             spent[rows] += 1
-        best[hits & ~found] = last[hits & ~found]
-        found = confirmed(model, x, best, hits, arrives)
+        found = confirmed(model, x, last, hits, arrives)
     convention = describe(
         "projected gradient L2",
         name,
@@ -80,4 +79,4 @@ def projected_gradient(
         restarts=restarts,
         step=step,
     )
-    return finish(model, x, best, hits, arrives, last, spent, labels, convention, stuck)
+    return finish(model, x, last, hits, arrives, last, spent, labels, convention, stuck)

@@ -1,0 +1,101 @@
+"""The demo's four pictures: what was measured, arranged for `figures` to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as onp
+
+from . import adjoint, figures, toy
+from .attacks import high_confidence
+from .data import Digits, Split
+from .experiment import Outcome
+from .numerics import predict
+from .report import by_defence
+from .settings import Experiment, Training, Undefended
+from .train import train
+
+WHAT_IS_HERE = """# Results of demo.py
+
+- `table.md`, `table.json`: error and robustness per defence, with the conventions they were measured by
+- `digits.png`: adversarial digits per defence
+- `robust_accuracy.png`: accuracy against perturbation size, per attack
+- `two_kinds.png`: the two kinds of error on a toy problem of known density
+- `training.png`: how training went
+- `checkpoints/`: one file per defence and seed; `demo.py --resume` goes on from them
+"""
+
+
+def draw_all(outcomes: Sequence[Outcome], plan: Experiment, data: Digits, out: Path) -> list[tuple[Path, str]]:
+    """Draw and save every picture in `out` -> [(path, what to see)].  Seed 0 is shown where one run must be chosen."""
+    runs = {name: group[0] for name, group in by_defence(outcomes).items()}
+    drawn = [
+        (digit_sheet(runs, plan), "digits.png", "does each adversarial digit look like the class it is taken for?"),
+        (accuracy(outcomes, plan), "robust_accuracy.png", "the higher for longer, the more robust"),
+        (two_kinds(plan), "two_kinds.png", "after training with the critic, attacked points end where the class lives"),
+        (training(runs), "training.png", "losses, errors, and how the critic's generator fared"),
+    ]
+    written = []
+    for figure, name, caption in drawn:
+        figures.save(figure, out / name)
+        written.append((out / name, caption))
+    return written
+
+
+def digit_sheet(runs: dict[str, Outcome], plan: Experiment):
+    """The first test image of each class under the high-confidence attack from its true label, per defence."""
+    sheets = [run.sheet for run in runs.values()]
+    return figures.digit_sheet(
+        sheets[0]["x"],
+        onp.stack([sheet["adversarial"] for sheet in sheets]),
+        sheets[0]["y"],
+        onp.stack([sheet["taken_for"] for sheet in sheets]),
+        onp.stack([sheet["success"] for sheet in sheets]),
+        titles(runs, plan),
+        plan.side,
+        "High-confidence attack from the true label, seed 0.",
+    )
+
+
+def titles(names, plan: Experiment) -> list[str]:
+    """The defences' full names."""
+    return [plan.defences[name].name for name in names]
+
+
+def accuracy(outcomes: Sequence[Outcome], plan: Experiment):
+    """Robust accuracy against ‖r‖, the mean over seeds."""
+    curves: dict[str, dict[str, tuple]] = {}
+    for name, group in by_defence(outcomes).items():
+        for attack, (radii, _) in group[0].curves.items():
+            mean = onp.mean([run.curves[attack][1] for run in group], axis=0)
+            curves.setdefault(attack, {})[plan.defences[name].name] = (radii, mean)
+    few = min(plan.slow_images, plan.test_images)
+    note = f"DeepFool: {plan.test_images} test images; the others: the first {few}. From the true label, box [0, 1]."
+    return figures.robust_accuracy(curves, ("projected gradient",), note)
+
+
+def training(runs: dict[str, Outcome]):
+    """The records of seed 0."""
+    return figures.training_curves({name: run.history for name, run in runs.items()}, "Seed 0.")
+
+
+def two_kinds(plan: Experiment, epochs: int | None = None, points: int = 300):
+    """Before and after training with the critic on the toy problem of known density: where do attacks end?"""
+    rng = onp.random.default_rng(0)
+    train_split, validation, test = (Split(*toy.sample(rng, n)) for n in (600, 200, points))
+    data = Digits(train_split, validation, test, 0, "toy problem of known density")
+    recipe = toy.TOY_TRAINING
+    cells = toy.grid(figures.GRID)
+    panels = {}
+    for defence in (Undefended(), toy.TOY_CRITIC):
+        state = train(data, defence, recipe, seed=0)
+        model = adjoint.as_model(state.params)
+        found = high_confidence(model, test.x, ("true", test.y))
+        kinds = toy.kind_of_error(found.last, predict(model.logits(found.last)))
+        shape = (figures.GRID, figures.GRID)
+        predicted = predict(model.logits(cells.astype(onp.float32))).reshape(shape)
+        panels[f"trained with: {defence.name}"] = figures.Attacked(
+            predicted, test.x, found.last, onp.where(found.success, kinds, "")
+        )
+    return panels, cells
