@@ -84,17 +84,17 @@ class Pass:
         self.z = a
 
     def backward(self, s):
-        """Signals δ_1 … δ_L for the cotangent `s` (n, k) of the logits."""
+        """Signals δ_1 … δ_L for the cotangent `s` of the logits: (n, k), or (n, j, k) for j of them at once."""
         signals = [s]
         for (W, _), m in zip(self.params[:0:-1], self.m[::-1]):
-            s = s @ W.T
-            s *= m
+            s = _times(s, W.T)
+            s *= m if s.ndim == 2 else m[:, None]
             signals.append(s)
         return signals[::-1]
 
     def to_input(self, signals):
-        """J(x)ᵀ s (n, d) from the signals of s."""
-        return signals[0] @ self.params[0][0].T
+        """J(x)ᵀ s, (n, d) or (n, j, d), from the signals of s."""
+        return _times(signals[0], self.params[0][0].T)
 
     def tangent(self, v):
         """τ_0 … τ_{L−1} and J v for the tangent `v` (n, d) of the input."""
@@ -106,11 +106,15 @@ class Pass:
         return tangents, v @ self.params[-1][0]
 
     def keep(self, rows):
-        """The same pass for some of its rows."""
+        """The same slopes for some of its rows, for further tangents."""
         part = object.__new__(Pass)
-        part.params, part.z = self.params, self.z[rows]
-        part.h, part.m = [h[rows] for h in self.h], [m[rows] for m in self.m]
+        part.params, part.m = self.params, [m[rows] for m in self.m]
         return part
+
+
+def _times(s, W):
+    """s @ W as one matrix product, however many axes `s` has."""
+    return (s.reshape(-1, len(W)) @ W).reshape(*s.shape[:-1], W.shape[1])
 
 
 def weight_gradients(params, lefts, rights, bias_signals):
@@ -337,13 +341,11 @@ def input_gradient(params: network.Params, x, labels, noise=None):
 def _gradient_gaps(tape, x, y, geometry, *arrays):
     net = Pass(layers(arrays), x)
     n, k = net.z.shape
-    seeds = onp.eye(k, dtype=net.z.dtype) - one_hot(y, k, net.z.dtype)[:, None]  # e_j − e_y
-    wide = net.keep(onp.repeat(onp.arange(n), k))
-    delta = wide.backward(seeds.reshape(n * k, k))
-    w = wide.to_input(delta)
-    size = onp.sqrt((w * w).sum(axis=1)) if geometry == "l2" else onp.abs(w).sum(axis=1)
-    tape.append((wide, delta, w, size))
-    return size.reshape(n, k)
+    delta = net.backward(onp.eye(k, dtype=net.z.dtype) - one_hot(y, k, net.z.dtype)[:, None])  # of e_j − e_y
+    w = net.to_input(delta)
+    size = onp.sqrt(onp.einsum("njd,njd->nj", w, w)) if geometry == "l2" else onp.abs(w).sum(axis=2)
+    tape.append((net, delta, w, size))
+    return size
 
 
 def _gradient_gaps_vjp(argnums, ans, args, kwargs):
@@ -353,12 +355,12 @@ def _gradient_gaps_vjp(argnums, ans, args, kwargs):
     def vjp(g):
         first_order_only("gradient_gaps", g)
         ((net, delta, w, size),) = tape
-        rows = onp.flatnonzero((g.reshape(-1) != 0) & (size > 0))  # the hinge asks for one class per example
-        direction = w[rows] / size[rows, None] if geometry == "l2" else onp.sign(w[rows])
-        tau, _ = net.keep(rows).tangent(g.reshape(-1)[rows, None] * direction)
+        i, j = onp.nonzero((g != 0) & (size > 0))  # the hinge asks for one class per example
+        direction = w[i, j] / size[i, j, None] if geometry == "l2" else onp.sign(w[i, j])
+        tau, _ = net.keep(i).tangent(g[i, j, None] * direction)
         every = [None, onp.zeros_like(x), None, None]
         for (W, b), left, right in zip(layers(arrays), tau, delta):
-            every += [left.T @ right[rows], onp.zeros_like(b)]
+            every += [left.T @ right[i, j], onp.zeros_like(b)]
         return tuple(every[i] for i in argnums)
 
     return vjp

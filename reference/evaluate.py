@@ -64,14 +64,14 @@ class Robustness:
         return float(onp.mean(self.success))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """A bootstrap interval of `rho` over images (percentiles of 2,000 resamples, always the same ones)."""
-        found = self.ratios[self.success].astype(float)
-        if len(found) < 2 or onp.ptp(found) == 0:
-            return self.rho, self.rho
-        result = stats.bootstrap(
-            (found,), onp.mean, n_resamples=2000, confidence_level=level, method="percentile", rng=0, batch=100
-        )
-        return float(result.confidence_interval.low), float(result.confidence_interval.high)
+        """A bootstrap interval of `rho` over images: percentiles of 2,000 resamples, always the same ones; nan if no
+        attack succeeded."""
+        found, rng = self.ratios[self.success].astype(float), onp.random.default_rng(0)
+        if not len(found):
+            return float("nan"), float("nan")
+        means = [rng.choice(found, len(found)).mean() for _ in range(2000)]
+        low, high = onp.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -132,19 +132,24 @@ def evaluate(
     model: see `attacks.as_model`; x: (n, d) in [0, 1]; y: (n,) true labels; attacks: by name, called as
     attack(model, x, labels).  start: "true" or "predicted", the label that is attacked.  subset: {attack: m} runs a
     slow attack on the first m images only.  Attacks run on `batch` images at a time, which the result does not show.
+    Raises `InputError` on another start, an unknown attack in `subset`, an empty batch or subset, unfit images.
     """
     if start not in STARTS:
         raise InputError(f'start = {start!r}: choose "true" (published) or "predicted"')
+    subset = subset or {}
+    if not subset.keys() <= attacks.keys():
+        raise InputError(f"subset names {', '.join(subset.keys() - attacks.keys())}: choose from {', '.join(attacks)}")
+    if min([batch, *subset.values()]) < 1:
+        raise InputError(f"batch = {batch}, subset = {dict(subset)}: give at least 1 image")
     model, x = as_model(model), check_images(x)
     predicted = predict(model.logits(x))
     y = check_labels(y, model.logits(x[:1]).shape[1], len(x))
     labels = y if start == "true" else predicted
     found = {}
     for name, attack in attacks.items():
-        n = min(len(x), (subset or {}).get(name, len(x)))
-        parts = [
-            attack(model, x[i : min(i + batch, n)], (start, labels[i : min(i + batch, n)])) for i in range(0, n, batch)
-        ]
+        n = min(len(x), subset.get(name, len(x)))
+        rows = [slice(i, min(i + batch, n)) for i in range(0, n, batch)]
+        parts = [attack(model, x[part], (start, labels[part])) for part in rows]
         found[name] = measure(_join(parts), x[:n], model.logits)
     return Evaluation(predicted, y, found)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from queue import Empty
 
 import numpy as onp
 
@@ -58,8 +62,9 @@ def with_epochs(training: Training, epochs: int) -> Training:
 
 def estimate(plan: Experiment, data: Digits, jobs: int, batches: int = 3) -> str:
     """How long training will take here, in words, from the time of a few batches of each defence."""
-    size = plan.training.batch * batches
-    few = data._replace(train=Split(data.train.x[:size], data.train.y[:size]))
+    rows = onp.linspace(0, len(data.train.y) - 1, plan.training.batch * batches).astype(int)  # of every class
+    few = Split(data.train.x[rows], data.train.y[rows])
+    few = data._replace(train=few, validation=few)
     once = replace(plan.training, epochs=1, pretrain_epochs=0)
     steps = -(-len(data.train.y) // plan.training.batch) * (plan.training.epochs + plan.training.pretrain_epochs)
     seconds = {}
@@ -116,18 +121,36 @@ def attack(plan: Experiment, name: str, seed: int, state: State, data: Digits) -
     return Outcome(name, seed, state.history, true, predicted, curves, sheet, 0.0, 0.0)
 
 
-_queue = None
-
-
-def _start_worker(queue) -> None:
-    global _queue
-    _queue = queue
-    # The parent hears Ctrl-C and ends its workers; each would print a traceback of its own otherwise.
+def _work(results, plan: Experiment, name: str, seed: int, *rest) -> None:
+    """One run in a process of its own: ("epoch", report's arguments) per epoch, then ("done" or "failed", what)."""
+    # The parent hears Ctrl-C and ends its workers, who tidy up half-written files on their way out.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        last = "done", run(plan, name, seed, *rest, lambda *epoch: results.send(("epoch", epoch)))
+    except Exception as error:
+        last = "failed", _portable(error)
+    results.send(last)
 
 
-def _send(*message) -> None:
-    _queue.put(message)
+def _portable(error: Exception) -> Exception:
+    """`error` with its traceback as a note, fit to be sent; its type and message alone if it cannot be pickled."""
+    error.add_note(traceback.format_exc())
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+@contextmanager
+def _deaf_to_interrupts():
+    """Ctrl-C is ignored inside, also by the processes started here: they have no time to say so themselves."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_all(
@@ -138,40 +161,52 @@ def run_all(
     folder: str | Path | None = None,
     report: Report | None = None,
 ) -> list[Outcome]:
-    """Every defence of `plan` for every seed, `jobs` at a time; checkpoints go to `out`/checkpoints.
+    """Every defence of `plan` for every seed, `jobs` at a time, each run in its own process.
 
-    report(defence, seed, epoch, epochs, record) is called in this process after every epoch of every run.
-    The outcomes come in the order of (defence, seed), whichever ended first.
+    Checkpoints go to `out`/checkpoints.  report(defence, seed, epoch, epochs, record) is called in this process after
+    every epoch of every run.  The outcomes come in the order of (defence, seed), whichever ended first.
+    What a run raises is raised here, and `ChildProcessError` if its process died; the other runs are ended then, as
+    they are on Ctrl-C.  To be called from the main thread.
     """
-    tasks = [(name, seed) for seed in range(plan.seeds) for name in plan.defences]
-    # The critic takes longest: begin with it, so that nothing waits for it at the end.
-    tasks.sort(key=lambda task: task[0] != "critic")
+    waiting = [(name, seed) for seed in range(plan.seeds) for name in plan.defences]
+    # Taken from the end.  The critic takes longest: begin with it, so that nothing waits for it at the end.
+    waiting.sort(key=lambda task: task[0] == "critic")
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    with context.Pool(max(1, min(jobs, len(tasks))), _start_worker, (queue,)) as pool:
-        waiting = [
-            pool.apply_async(
-                run, (plan, name, seed, out / "checkpoints" / f"{name}-{seed}.npz", resume, folder, _send)
-            )
-            for name, seed in tasks
-        ]
-        while not all(task.ready() for task in waiting):
-            _drain(queue, report, 0.1)
-            for task in waiting:
-                if task.ready() and not task.successful():
-                    task.get()  # raises what the worker raised; leaving the block ends the others
-        _drain(queue, report, 0.1)
-        outcomes = [task.get() for task in waiting]
-    order = list(plan.defences)
-    return sorted(outcomes, key=lambda outcome: (order.index(outcome.defence), outcome.seed))
-
-
-def _drain(queue, report: Report | None, patience: float) -> None:
-    """Pass on what the workers have sent, waiting `patience` seconds for the next message."""
+    running: dict[Connection, tuple[str, int, multiprocessing.process.BaseProcess]] = {}
+    outcomes: dict[tuple[str, int], Outcome] = {}
     try:
-        while True:
-            message = queue.get(timeout=patience)
-            if report is not None:
-                report(*message)
-    except Empty:
-        pass
+        while waiting or running:
+            while waiting and len(running) < max(1, jobs):
+                name, seed = waiting.pop()
+                checkpoint = Path(out) / "checkpoints" / f"{name}-{seed}.npz"
+                results, theirs = context.Pipe(duplex=False)
+                arguments = (theirs, plan, name, seed, checkpoint, resume, folder)
+                process = context.Process(target=_work, args=arguments, daemon=True)
+                with _deaf_to_interrupts():
+                    process.start()
+                    running[results] = name, seed, process
+                theirs.close()  # so that the end of the process is the end of `results`
+            for results in wait(list(running)):
+                name, seed, process = running[results]
+                try:
+                    kind, what = results.recv()
+                except (EOFError, OSError):
+                    process.join()
+                    raise ChildProcessError(
+                        f"the process of {name}, seed {seed}, died (exit code {process.exitcode}), perhaps for want of "
+                        "memory: use fewer jobs, and resume"
+                    ) from None
+                if kind == "failed":
+                    raise what
+                if kind == "done":
+                    outcomes[name, seed] = what
+                    del running[results]
+                    process.join()
+                elif report is not None:
+                    report(*what)
+    finally:
+        for _, _, process in running.values():
+            process.terminate()
+        for _, _, process in running.values():
+            process.join()
+    return [outcomes[name, seed] for name in plan.defences for seed in range(plan.seeds)]

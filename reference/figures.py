@@ -158,7 +158,7 @@ def two_kinds(
     x, y, typical = np.asarray(x, float), np.asarray(y), np.asarray(typical, float)
     colours = (SKY, ORANGE, GREEN, PURPLE, BLUE)[: len(class_names)]
     tints = ListedColormap([_tint(colour, 0.72) for colour in colours])
-    figure = Figure(figsize=(5.7 * max(len(panels), 1) + 0.4, 7.4), layout="constrained")
+    figure = Figure(figsize=(5.2 * max(len(panels), 1) + 2.8, 6.8), layout="constrained")
     grid = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
     t = (np.arange(typical.shape[0]) + 0.5) / typical.shape[0]
     for axes, (title, panel) in zip(grid[: len(panels)], panels.items(), strict=True):
@@ -192,7 +192,7 @@ def two_kinds(
     for kind, (colour, marker, width) in KINDS.items():
         end = {"color": colour, "marker": marker, "ms": 8, "mfc": colour if kind == "I" else "white"}
         handles += [Line2D([], [], lw=width, label=f"attack: error of kind {kind}", **end)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=FONT - 1, frameon=False)
+    figure.legend(handles=handles, loc="outside right upper", fontsize=FONT, frameon=False)
     title = "Kind I: taken for a class that it does not look like.  Kind II: it really looks like that class."
     text = f"Lines run from a test point to where the attack leaves it (the first {arrows}; the counts are of all)."
     return _caption(figure, title, f"{text} {note}")
@@ -218,11 +218,11 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], note
         for i, (group, keys) in enumerate(CRITIC_GROUPS.items()):
             axes = figure.add_subplot(cells[row, columns * i : columns * (i + 1)])
             _curves(axes, histories[defence], group, keys)
-            axes.set_title(f"{defence}: {group}", fontsize=FONT + 1)
+            axes.set_title(defence, fontsize=FONT + 2)
     for axes in figure.axes:
         axes.set_ylim(bottom=0)
-    text = "Loss terms are means over an epoch, without their weights; errors are taken at its end. Each row: one scale."
-    text += " Below: how critic and attack kept each other in check." if critics else ""
+    text = "Loss terms are means over an epoch, unweighted; errors are taken at its end."
+    text += " Bottom: the critic and the attack that it judges." if critics else ""
     return _caption(figure, "How training went", f"{text} {note}")
 
 
@@ -231,9 +231,9 @@ GROUPS = {  # panel -> keys of the records
     "error (%)": ("train_error", "validation_error"),
 }
 CRITIC_GROUPS = {
-    "critic's loss terms": ("real", "fake", "penalty_real", "penalty_fake"),
-    "its opponent, the attack": ("attack_success", "target_confidence"),
-    "mean norm ‖r‖": ("mean_r",),
+    "loss terms of the critic": ("real", "fake", "penalty_real", "penalty_fake"),
+    "attack: fraction or probability": ("attack_success", "target_confidence"),
+    "attack: mean norm ‖r‖": ("mean_r",),
 }
 
 

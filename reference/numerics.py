@@ -107,7 +107,7 @@ def mean(values):
 
 def masked_mean(values, mask):
     """Mean of `values` (n,) over the True entries of `mask` (n,); 0, with gradient 0, if there are none."""
-    return np.sum(values * mask) / max(int(onp.sum(mask)), 1)
+    return np.sum(values[mask]) / max(int(onp.sum(mask)), 1)
 
 
 def like(value, x):

@@ -25,7 +25,7 @@ import numpy as onp
 from . import critic, losses, network
 from .attacks.gradient_sign import gradient_step
 from .attacks.high_confidence import unrolled
-from .attacks.targets import RunningConfidence, nearest_class, random_class
+from .attacks.targets import RunningConfidence, distances, nearest, random_class
 from .attacks.virtual import virtual_direction
 from .numerics import absolute, like, norm, pick, predict, softmax, stop_gradient
 from .reverse import make_vjp
@@ -42,7 +42,6 @@ class Routes(NamedTuple):
     unrolled: Callable
     critic_gradient: Callable
     gradient_gaps: Callable
-    model: Callable
 
 
 def gradient_gaps(params, x, y, geometry: str = "l2"):
@@ -59,12 +58,7 @@ def fixed(params: network.Params) -> network.Params:
     return [(stop_gradient(W), stop_gradient(b)) for W, b in params]
 
 
-def as_model(params: network.Params) -> Callable:
-    """The classifier as a function of its input alone, its parameters constant."""
-    return lambda x: network.logits(fixed(params), x)
-
-
-PLAIN = Routes(network.logits, critic.scores, unrolled, critic.input_gradient, gradient_gaps, as_model)
+PLAIN = Routes(network.logits, critic.scores, unrolled, critic.input_gradient, gradient_gaps)
 
 
 def total(terms: Terms):
@@ -135,10 +129,12 @@ class Attacked(NamedTuple):
 
 def choose_targets(params, x, s: Generator, rng: onp.random.Generator | None = None, via: Routes = PLAIN):
     """The class each example is attacked towards, relative to the *predicted* class: (n,), constants."""
-    z = via.logits(fixed(params), x)
+    theta = fixed(params)
+    z = via.logits(theta, x)
+    predicted = predict(z)
     if s.targets == "nearest":
-        return nearest_class(via.model(params), x, predict(z), s.geometry)
-    return random_class(rng, z, predict(z), weighted=s.targets == "softmax")
+        return nearest(z, distances(z, via.gradient_gaps(theta, x, predicted, s.geometry), predicted), predicted)
+    return random_class(rng, z, predicted, weighted=s.targets == "softmax")
 
 
 def generate(params, x, targets, running: RunningConfidence, s: Generator, via: Routes = PLAIN) -> Attacked:

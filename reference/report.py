@@ -23,13 +23,11 @@ COLUMNS = ("DeepFool", "Carlini-Wagner", "high-confidence")
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns line up, so that it reads as plain text too."""
-    widths = [max(map(len, column)) for column in zip(header, *rows)]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells):
-        first, *rest = (
-            cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(cells, widths))
-        )
-        return "| " + " | ".join([first, *rest]) + " |"
+        rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        return "| " + " | ".join([cells[0].ljust(widths[0]), *rest]) + " |"
 
     rule = "|" + "|".join("-" * (width + 1) + ("-" if i == 0 else ":") for i, width in enumerate(widths)) + "|"
     return "\n".join([line(header), rule, *map(line, rows)])
@@ -89,9 +87,10 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> s
         if plan.seeds == 1
         else f"standard deviation over {plan.seeds} seeds"
     )
-    conventions = [f"- {found.convention}" for found in first.true.attacks.values()]
-    conventions += [f"- {first.true.smallest.convention}"]
-    from_predicted = [f"- {found.convention}" for found in first.predicted.attacks.values()]
+
+    def conventions(e: Evaluation):
+        return [f"- {found.convention}" for found in (*e.attacks.values(), e.smallest)]
+
     return "\n".join(
         [
             f"Measured: {source}, {plan.side}×{plan.side}, classifier {hidden}, {t.epochs} epochs, "
@@ -103,13 +102,13 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> s
             "",
             table(outcomes),
             "",
-            *conventions,
+            *conventions(first.true),
             "",
             "Attacks from the predicted label:",
             "",
             table(outcomes, "predicted"),
             "",
-            *from_predicted,
+            *conventions(first.predicted),
             "",
             "Published (Matyasko & Chau 2018): full-scale MNIST, 28×28, 1200-1200-1200, from the true label:",
             "",

@@ -48,7 +48,7 @@ def make_vjp(f: Callable, inputs):
         for node in list(toposort(last))[1:]:
             bar = bars.pop(node)
             found[node] = bar[0]
-            for parent, part in zip(node.parents, node.vjp(bar[0])):
+            for parent, part in zip(node.parents, node.vjp(bar[0]), strict=True):
                 bars[parent] = add_outgrads(bars.get(parent), part)
         return tree_map(lambda box: found[box._node] if box._node in found else vspace(box._value).zeros(), boxes)
 

@@ -58,7 +58,7 @@ def worst_perturbation(
     for _ in range(iterations):
         r = r + step * unit_rows(grad(lambda r: np.sum(risks(r)))(r))
         length = onp.linalg.norm(r, axis=1, keepdims=True)
-        r = r * onp.minimum(1, radius / onp.maximum(length, radius)).astype(x.dtype)
+        r = onp.where(length > radius, r * (radius / onp.maximum(length, radius or 1)), r).astype(x.dtype)
         value = risks(r)
         better = value > highest
         best, highest = onp.where(better[:, None], r, best), onp.where(better, value, highest)

@@ -151,7 +151,7 @@ class Experiment:
 
 
 DEMO = Experiment(
-    training=Training(hidden=(128, 128), epochs=115, learning_rate=1e-3, halve_every=46),
+    training=Training(hidden=(256, 256), epochs=115, learning_rate=1e-3, halve_every=46),
     defences={
         "undefended": Undefended(),
         "adversarial": AdversarialTraining(),

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from zlib import crc32
 
 import numpy as onp
 
@@ -40,7 +41,7 @@ from .settings import (
 
 # The one place where training chooses the fast twins over the plain definitions (objectives.PLAIN).
 FAST = Routes(
-    adjoint.logits, adjoint.scores, adjoint.unrolled, adjoint.input_gradient, adjoint.gradient_gaps, adjoint.as_model
+    adjoint.logits, adjoint.scores, adjoint.unrolled, adjoint.input_gradient, adjoint.gradient_gaps
 )
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -88,17 +89,18 @@ def train(
 
     progress(epoch, epochs, record) is called after every epoch.  checkpoint: a file written after every epoch, so
     that an interrupt loses one epoch at most; `resume` goes on from it if it is there.
-    Raises `DivergenceError`, which names the term and the epoch, as soon as a loss is not finite, and `InputError` on
-    unfit data or a checkpoint of another run.
+    Raises `DivergenceError`, which names the term and the epoch, as soon as a loss or a weight is not finite, and
+    `InputError` on unfit data or a checkpoint of another run.
     """
     state = start(data, defence, training, seed, check_data(data))
-    run = {"defence": defence.name, **asdict(defence), "training": asdict(training), "seed": seed}
-    run["data"] = [data.source, data.side, len(data.train.y)]
+    run = {"defence": defence.name, **asdict(defence), "seed": seed, "data": fingerprint(data)}
+    run |= {f"training.{name}": value for name, value in asdict(training).items()}
     if resume and checkpoint is not None and Path(checkpoint).exists():
         state = load_checkpoint(checkpoint, run)
     epochs = training.pretrain_epochs + training.epochs
     while state.epoch < epochs:
-        record = _epoch(state, data, defence, training, via)
+        with onp.errstate(all="ignore"):  # what overflows is reported once, as divergence
+            record = _epoch(state, data, defence, training, via)
         state.epoch += 1
         state.history.append(record)
         if checkpoint is not None:
@@ -110,13 +112,25 @@ def train(
 
 def check_data(data: Digits) -> onp.dtype:
     """The dtype of the images; InputError if a split is not fit for training."""
-    classes = int(data.train.y.max()) + 1
-    if classes < 2:
-        raise InputError("the training labels hold a single class: give at least two")
+    classes, like = onp.inf, check_images(data.train.x, "train.x")  # any number of classes, until it is counted
     for name in ("train", "validation"):
         x, y = getattr(data, name)
         check_labels(y, classes, len(check_images(x, f"{name}.x")))
-    return data.train.x.dtype
+        classes = int(data.train.y.max()) + 1
+        if (x.shape[1], x.dtype) != (like.shape[1], like.dtype):
+            raise InputError(
+                f"{name}.x is {x.dtype} (n, {x.shape[1]}), but train.x {like.dtype} (n, {like.shape[1]}): "
+                "give both the same size and dtype"
+            )
+    if not onp.ptp(data.train.y):
+        raise InputError("the training labels hold a single class: give at least two")
+    return like.dtype
+
+
+def fingerprint(data: Digits) -> list:
+    """What tells the data of two runs apart: source, side, dtype, and a checksum of what training sees."""
+    arrays = (*data.train, *data.validation)
+    return [data.source, data.side, str(data.train.x.dtype), [crc32(onp.ascontiguousarray(a)) for a in arrays]]
 
 
 def _epoch(state: State, data: Digits, defence: Defence, training: Training, via: Routes) -> dict[str, float]:
@@ -136,15 +150,23 @@ def _epoch(state: State, data: Digits, defence: Defence, training: Training, via
         else:
             record = _classifier_step(state, _objective(state, x[rows], y[rows], defence, via), training, rate)
         for name, value in record.items():
-            if not onp.isfinite(value):
-                raise DivergenceError(
-                    f"{name} became {value} in epoch {state.epoch + 1} of {defence.name}: lower the learning rate"
-                )
+            _check_finite(name, value, state, defence)
             sums[name] = sums.get(name, 0.0) + value * len(rows)
+    # A step can overflow that no loss has seen yet.
+    weights = sum(float(onp.sum(a, dtype=float)) for layer in state.params for a in layer)
+    _check_finite("the sum of the weights", weights, state, defence)
     record = {name: total / len(x) for name, total in sums.items()}
     record |= {"epoch": state.epoch + 1, "pretraining": pretraining, "learning_rate": rate}
-    record |= {"train_error": error(state.params, *data.train), "validation_error": error(state.params, *data.validation)}
+    for name in ("train", "validation"):
+        record[f"{name}_error"] = error(state.params, *getattr(data, name))
     return record
+
+
+def _check_finite(name: str, value: float, state: State, defence: Defence) -> None:
+    if not onp.isfinite(value):
+        raise DivergenceError(
+            f"{name} became {value} in epoch {state.epoch + 1} of {defence.name}: lower the learning rate"
+        )
 
 
 def error(params: Params, x, y) -> float:
@@ -203,12 +225,12 @@ def _critic_steps(
     def noise():
         return critic.draw_noise(state.rng, state.critic, len(x), s.input_noise, s.hidden_noise)
 
+    def on_this_batch(D):
+        return objectives.critic_objective(D, x, y, attacked.images, y_hat, noise(), noise(), s.penalty_weight, via)
+
+    critic_terms: dict[str, tuple[float, float]] = {}
     for _ in range(s.critic_steps):
-        real, fake = noise(), noise()
-        critic_terms, gradient = objectives.differentiate(
-            lambda D: objectives.critic_objective(D, x, y, attacked.images, y_hat, real, fake, s.penalty_weight, via),
-            state.critic,
-        )
+        critic_terms, gradient = objectives.differentiate(on_this_batch, state.critic)
         state.critic, state.critic_adam = adam_step(
             state.critic, gradient, state.critic_adam, critic_rate, training.beta1, training.beta2
         )
@@ -229,7 +251,7 @@ def _critic_steps(
 
 def add(first: Params, second: Params) -> Params:
     """The sum of two gradients."""
-    return [(W + V, b + c) for (W, b), (V, c) in zip(first, second)]
+    return [(W + V, b + c) for (W, b), (V, c) in zip(first, second, strict=True)]
 
 
 def save_checkpoint(path: str | Path, state: State, run: dict) -> None:
@@ -267,11 +289,12 @@ def load_checkpoint(path: str | Path, run: dict | None = None) -> State:
             state.critic = lists["critic"]
             state.critic_adam = Adam(lists["critic_adam.m"], lists["critic_adam.v"], steps[2])
         state.epoch, state.history = about["epoch"], about["history"]
-        found = about["run"]
+        found = dict(about["run"])
     except (KeyError, ValueError, TypeError) as cause:
-        raise InputError(f"{path} is not a checkpoint of this program ({cause!r}): remove it and train again") from cause
-    if run is not None and found != json.loads(json.dumps(run)):
-        differs = sorted(key for key in found.keys() | run.keys() if found.get(key) != json.loads(json.dumps(run)).get(key))
+        raise InputError(f"{path} is not a checkpoint of a training run ({cause!r}): remove it, train again") from cause
+    wanted = found if run is None else json.loads(json.dumps(run))
+    differs = sorted(key for key in found | wanted if found.get(key) != wanted.get(key))
+    if differs:
         raise InputError(
             f"{path} belongs to a run with other settings ({', '.join(differs)}): use its settings, or another folder"
         )

@@ -4,6 +4,7 @@ The plain definitions are held to independent derivations in `test_second_order`
 """
 
 import inspect
+from functools import partial
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def test_the_composed_objectives(problem, confidence, gradient):
 def test_the_fast_model_is_the_classifier(problem):
     """For the attacks of the evaluation: logits, and pulled-back cotangents."""
     fast = adjoint.as_model(problem.params)
-    plain = as_model(objectives.as_model(problem.params))
+    plain = as_model(partial(network.logits, problem.params))
     v = np.random.default_rng(0).standard_normal((len(problem.x), problem.k))
     (z, pull), (z0, pull0) = fast.linearise(problem.x), plain.linearise(problem.x)
     np.testing.assert_allclose(z, z0, rtol=1e-12, atol=1e-14)

@@ -24,6 +24,7 @@ FUNCTIONS = {
     "log_softmax": (N.log_softmax, lambda z: scipy.special.log_softmax(z, axis=1)),
     "softmax": (N.softmax, lambda z: scipy.special.softmax(z, axis=1)),
     "norm": (N.norm, lambda x: onp.linalg.norm(x, axis=1)),
+    "mean": (lambda x: N.mean(x[:, 0]), lambda x: onp.mean(x[:, 0])),
     "pick": (lambda v: N.pick(v, onp.zeros(len(v), int)), lambda v: v[:, 0]),
 }
 table = pytest.mark.parametrize("name", FUNCTIONS)

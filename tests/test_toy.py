@@ -15,7 +15,8 @@ def test_densities_integrate_to_one_on_the_square_and_vanish_outside():
 
 def test_density_of_one_component_against_scipy():
     inside = [[0.3, 0.5], [0.36, 0.5], [0.9, 0.1]]
-    np.testing.assert_allclose(toy.densities(inside)[:, 1], multivariate_normal((0.36, 0.5), 0.07**2).pdf(inside), rtol=1e-5)
+    expected = multivariate_normal((0.36, 0.5), 0.07**2).pdf(inside)
+    np.testing.assert_allclose(toy.densities(inside)[:, 1], expected, rtol=1e-5)
 
 
 def test_posterior_is_bayes_rule():

@@ -46,10 +46,10 @@ def deepfool(
         if iteration == iterations or not len(rows):
             break
         r = (last[rows] - x[rows]) / (1 + overshoot)
-        z, distances, gradients = boundaries(model, x[rows] + r, labels[rows])
-        j = nearest(z, distances, labels[rows]) if targets is None else targets[rows]
+        z, away, gradients = boundaries(model, x[rows] + r, labels[rows])
+        j = nearest(z, away, labels[rows]) if targets is None else targets[rows]
         here = onp.arange(len(rows))
-        distance, w = distances[here, j], gradients[here, j]
+        distance, w = away[here, j], gradients[here, j]
         moves = onp.isfinite(distance)
         stuck[rows] = ~moves
         rows, distance, w, r = rows[moves], distance[moves], w[moves], r[moves]

@@ -20,8 +20,8 @@ def nearest_class(model: Model, x: onp.ndarray, labels: onp.ndarray, geometry: s
     A gap without a gradient is infinitely far; where all are, the highest other logit is taken.
     Source: Moosavi-Dezfooli et al. 2016, eq. 8.
     """
-    z, gaps, _ = boundaries(as_model(model), x, labels, geometry)
-    return nearest(z, gaps, labels)
+    z, away, _ = boundaries(as_model(model), x, labels, geometry)
+    return nearest(z, away, labels)
 
 
 def boundaries(model: Model, x, labels, geometry: str = "l2"):
@@ -34,17 +34,22 @@ def boundaries(model: Model, x, labels, geometry: str = "l2"):
     labels = check_labels(labels, k, n)
     own = one_hot(labels, k, z.dtype)
     gradients = onp.stack([pull_back(one_hot(onp.full(n, j), k, z.dtype) - own) for j in range(k)], axis=1)
-    size = onp.linalg.norm(gradients, ord=order, axis=2)
-    gap = onp.abs(z - z[onp.arange(n), labels][:, None])
-    distances = onp.divide(gap, size, out=onp.full_like(gap, onp.inf), where=size > 0)
-    distances[onp.arange(n), labels] = onp.inf
-    return z, distances, gradients
+    return z, distances(z, onp.linalg.norm(gradients, ord=order, axis=2), labels), gradients
 
 
-def nearest(z, distances, labels):
-    """The class of the smallest distance; where all are infinite, the highest logit other than the label's."""
+def distances(z, gaps, labels):
+    """|f_j − f_l| / ‖∇f_j − ∇f_l‖, (n, k), from logits `z` and gradient norms `gaps` (n, k); infinite for j = l."""
+    rows = onp.arange(len(z))
+    difference = onp.abs(z - z[rows, labels][:, None])
+    away = onp.divide(difference, gaps, out=onp.full_like(difference, onp.inf), where=gaps > 0)
+    away[rows, labels] = onp.inf
+    return away
+
+
+def nearest(z, away, labels):
+    """The class of the smallest distance `away` (n, k); where all are infinite, the highest logit other than the label's."""
     others = onp.where(one_hot(labels, z.shape[1], bool), -onp.inf, z)
-    return onp.where(onp.isfinite(distances).any(axis=1), distances.argmin(axis=1), others.argmax(axis=1))
+    return onp.where(onp.isfinite(away).any(axis=1), away.argmin(axis=1), others.argmax(axis=1))
 
 
 def random_class(rng: onp.random.Generator, z: onp.ndarray, labels: onp.ndarray, weighted: bool = False):

@@ -1,0 +1,106 @@
+"""The search behind `settings.DEMO`: every defence's candidates, trained alike, judged on the validation split.
+
+    python -m reference.search [--only DEFENCE] [--jobs N] [--out FILE]
+
+Two rules, the same for every defence: (1) the smallest validation error, on a tie the larger ρ; (2) the largest ρ at a
+validation error within one point of the defence's best.  ρ is DeepFool's plus the high-confidence attack's, from the
+true label.  The test split is not touched.  About an hour on 2 cores; results that FILE already holds are not redone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from . import adjoint
+from .attacks import deepfool, high_confidence
+from .data import load
+from .errors import InputError
+from .evaluate import evaluate
+from .files import write_json
+from .report import grid
+from .settings import DEMO, AdversarialTraining, Defence, Generator, Margin, Undefended, VirtualAdversarial
+from .train import train
+
+_BASE = DEMO.defences["critic"]
+CANDIDATES: dict[str, Sequence[Defence]] = {
+    "undefended": [Undefended()],
+    "adversarial": [AdversarialTraining(e, "linf") for e in (0.1, 0.15, 0.2)]
+    + [AdversarialTraining(e, "l2") for e in (1.0, 1.5)],
+    "virtual": [VirtualAdversarial(e) for e in (1.0, 1.5, 2.0)],
+    "margin": [Margin(e) for e in (0.5, 0.8, 1.2)],
+    "critic": [
+        replace(_BASE, critic_weight=2.0),
+        replace(_BASE, critic_weight=4.0),
+        replace(_BASE, generator=Generator(confidence=0.9)),
+        replace(_BASE, generator=Generator(confidence="own")),
+        replace(_BASE, hidden=(128, 128)),
+        replace(_BASE, generator=Generator(gradient="full")),
+        replace(_BASE, critic_weight=1.0, penalty_weight=10.0),
+    ],
+}
+
+
+def judge(name: str, defence: Defence, seed: int = 0) -> dict:
+    """Train one candidate by DEMO's recipe and measure it on the validation split."""
+    data, began = load(DEMO.side), time.perf_counter()
+    state = train(data, defence, DEMO.training, seed)
+    attacks = {"DeepFool": deepfool, "high-confidence": high_confidence}
+    found = evaluate(adjoint.as_model(state.params), *data.validation, attacks)
+    rho = {attack: robustness.rho for attack, robustness in found.attacks.items()}
+    seconds = time.perf_counter() - began
+    return {"name": name, "settings": repr(defence), "error": found.error, "rho": rho, "seconds": round(seconds)}
+
+
+def select(results: Sequence[dict]) -> tuple[dict, dict]:
+    """The candidates of one defence that the two rules choose."""
+
+    def rho(result):
+        return sum(result["rho"].values())
+
+    first = min(results, key=lambda result: (result["error"], -rho(result)))
+    close = [result for result in results if result["error"] <= first["error"] + 0.01 + 1e-9]
+    return first, max(close, key=rho)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is missing, then print every candidate and the choices."""
+    parser = argparse.ArgumentParser(prog="python -m reference.search", description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", choices=list(CANDIDATES), help="one defence (default: all)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument("--out", type=Path, default=Path("results/search.json"), help="default: results/search.json")
+    args = parser.parse_args(argv)
+    try:
+        results = json.loads(args.out.read_text()) if args.out.exists() else []
+    except ValueError as error:
+        raise InputError(f"{args.out} is not a file of this program ({error}): remove it") from None
+    done = {(result["name"], result["settings"]) for result in results}
+    tasks = [(name, c) for name, cs in CANDIDATES.items() for c in cs if args.only in (None, name)]
+    tasks = [task for task in tasks if (task[0], repr(task[1])) not in done]
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for the processes about to start
+    with multiprocessing.get_context("spawn").Pool(max(1, args.jobs)) as pool:
+        for future in [pool.apply_async(judge, task) for task in tasks]:
+            results.append(future.get())
+            write_json(args.out, results)
+            print(results[-1], file=sys.stderr, flush=True)
+    rows = []
+    for name in CANDIDATES:
+        own = [result for result in results if result["name"] == name]
+        chosen = select(own) if own else ()
+        for result in own:
+            mark = " ".join(str(rule) for rule, best in enumerate(chosen, 1) if best is result)
+            rho = [f"{value:.3f}" for value in result["rho"].values()]
+            rows.append([result["settings"], f"{100 * result['error']:.1f}", *rho, mark])
+    print(grid(["candidate", "validation error %", "ρ DeepFool", "ρ high-confidence", "chosen by rule"], rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
