@@ -87,7 +87,7 @@ def plan_from(args: argparse.Namespace) -> settings.Experiment:
 class Bars:
     """A progress bar per run on a terminal; elsewhere, or where tqdm is missing, a line at the end of each run."""
 
-    FORMAT = "{desc}|{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {postfix}"
+    FORMAT = "{desc}|{bar:8}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
     def __init__(self):
         try:
@@ -99,7 +99,7 @@ class Bars:
     def __call__(self, defence: str, seed: int, epoch: int, epochs: int, record: dict) -> None:
         text = f"error {100 * record['validation_error']:.1f} %"
         shown = {"cross_entropy": "loss", "margin": "loss", "critic": "critic", "attack_success": "fooled"}
-        text += "".join(f", {name} {record[key]:.3f}" for key, name in shown.items() if key in record)
+        text += "".join(f", {name} {record[key]:.2f}" for key, name in shown.items() if key in record)
         if self.tqdm is None:
             if epoch == epochs:
                 print(f"{defence}, seed {seed}: {epochs} epochs, validation {text}", flush=True)
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> None:
     write_text(args.out / "table.md", text + "\n")
     write_json(args.out / "table.json", report.as_json(outcomes, plan, data.source))
     print("\n" + text + "\n")
-    for path, caption in pictures.draw_all(outcomes, plan, data, args.out):
+    for path, caption in pictures.draw_all(outcomes, plan, args.out):
         print(f"{path}: {caption}")
 
 

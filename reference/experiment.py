@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -139,18 +140,24 @@ def _portable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        plain = RuntimeError(f"{type(error).__name__}: {error}")
+        plain.__notes__ = error.__notes__
+        return plain
     return error
 
 
 @contextmanager
-def _deaf_to_interrupts():
-    """Ctrl-C is ignored inside, also by the processes started here: they have no time to say so themselves."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_held():
+    """Ctrl-C waits until the end of the block, and never reaches the processes started in it (a mask is inherited)."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # else the first process starts it, and that lifts the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run_all(
@@ -166,7 +173,7 @@ def run_all(
     Checkpoints go to `out`/checkpoints.  report(defence, seed, epoch, epochs, record) is called in this process after
     every epoch of every run.  The outcomes come in the order of (defence, seed), whichever ended first.
     What a run raises is raised here, and `ChildProcessError` if its process died; the other runs are ended then, as
-    they are on Ctrl-C.  To be called from the main thread.
+    they are on Ctrl-C.
     """
     waiting = [(name, seed) for seed in range(plan.seeds) for name in plan.defences]
     # Taken from the end.  The critic takes longest: begin with it, so that nothing waits for it at the end.
@@ -182,7 +189,7 @@ def run_all(
                 results, theirs = context.Pipe(duplex=False)
                 arguments = (theirs, plan, name, seed, checkpoint, resume, folder)
                 process = context.Process(target=_work, args=arguments, daemon=True)
-                with _deaf_to_interrupts():
+                with _interrupts_held():
                     process.start()
                     running[results] = name, seed, process
                 theirs.close()  # so that the end of the process is the end of `results`

@@ -9,11 +9,10 @@ import numpy as onp
 
 from . import adjoint, figures, toy
 from .attacks import high_confidence
-from .data import Digits, Split
-from .experiment import Outcome
+from .experiment import Outcome, with_epochs
 from .numerics import predict
 from .report import by_defence
-from .settings import Experiment, Training, Undefended
+from .settings import Experiment, Undefended
 from .train import train
 
 WHAT_IS_HERE = """# Results of demo.py
@@ -27,13 +26,13 @@ WHAT_IS_HERE = """# Results of demo.py
 """
 
 
-def draw_all(outcomes: Sequence[Outcome], plan: Experiment, data: Digits, out: Path) -> list[tuple[Path, str]]:
+def draw_all(outcomes: Sequence[Outcome], plan: Experiment, out: Path) -> list[tuple[Path, str]]:
     """Draw and save every picture in `out` -> [(path, what to see)].  Seed 0 is shown where one run must be chosen."""
     runs = {name: group[0] for name, group in by_defence(outcomes).items()}
     drawn = [
         (digit_sheet(runs, plan), "digits.png", "does each adversarial digit look like the class it is taken for?"),
         (accuracy(outcomes, plan), "robust_accuracy.png", "the higher for longer, the more robust"),
-        (two_kinds(plan), "two_kinds.png", "after training with the critic, attacked points end where the class lives"),
+        (two_kinds(plan.toy_epochs), "two_kinds.png", "after training with the critic, attacked points end where the class lives"),
         (training(runs), "training.png", "losses, errors, and how the critic's generator fared"),
     ]
     written = []
@@ -80,22 +79,24 @@ def training(runs: dict[str, Outcome]):
     return figures.training_curves({name: run.history for name, run in runs.items()}, "Seed 0.")
 
 
-def two_kinds(plan: Experiment, epochs: int | None = None, points: int = 300):
-    """Before and after training with the critic on the toy problem of known density: where do attacks end?"""
-    rng = onp.random.default_rng(0)
-    train_split, validation, test = (Split(*toy.sample(rng, n)) for n in (600, 200, points))
-    data = Digits(train_split, validation, test, 0, "toy problem of known density")
-    recipe = toy.TOY_TRAINING
-    cells = toy.grid(figures.GRID)
+def two_kinds(epochs: int):
+    """Where attacks end on the toy problem of known density, without and with the critic: the two kinds of error."""
+    data, cells = toy.load(), toy.midpoints()
+    on_grid = (toy.GRID, toy.GRID)
     panels = {}
-    for defence in (Undefended(), toy.TOY_CRITIC):
-        state = train(data, defence, recipe, seed=0)
-        model = adjoint.as_model(state.params)
-        found = high_confidence(model, test.x, ("true", test.y))
+    for defence in (Undefended(), toy.CRITIC):
+        model = adjoint.as_model(train(data, defence, with_epochs(toy.TRAINING, epochs)).params)
+        right = predict(model.logits(data.test.x)) == data.test.y
+        x, y = data.test.x[right], data.test.y[right]
+        found = high_confidence(model, x, ("true", y), toy.CONFIDENCE)
         kinds = toy.kind_of_error(found.last, predict(model.logits(found.last)))
-        shape = (figures.GRID, figures.GRID)
-        predicted = predict(model.logits(cells.astype(onp.float32))).reshape(shape)
-        panels[f"trained with: {defence.name}"] = figures.Attacked(
-            predicted, test.x, found.last, onp.where(found.success, kinds, "")
-        )
-    return panels, cells
+        predicted = predict(model.logits(cells.astype(x.dtype))).reshape(on_grid)
+        panels[defence.name] = figures.Attacked(predicted, x, found.last, onp.where(found.success, kinds, ""))
+    return figures.two_kinds(
+        panels,
+        *data.train,
+        toy.bayes_classes(cells).reshape(on_grid),
+        toy.typicality(cells).reshape(*on_grid, -1),
+        toy.CLASS_NAMES,
+        note=f"High-confidence attack, C = {toy.CONFIDENCE:g}, on the test points that are classified right.",
+    )

@@ -148,6 +148,8 @@ class Experiment:
     """Of Carlini & Wagner's attack, per search step."""
     radii: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
     """‖r‖ at which projected gradient is run."""
+    toy_epochs: int = 120
+    """Of the two-dimensional toy problem's training."""
 
 
 DEMO = Experiment(
@@ -173,6 +175,7 @@ QUICK = replace(
     search_steps=3,
     attack_iterations=50,
     radii=(1.0, 2.0),
+    toy_epochs=5,
 )
 
 PAPER = Experiment(

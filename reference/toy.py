@@ -23,7 +23,7 @@ import numpy as np
 from .checks import check_labels
 from .data import Digits, Split
 from .errors import InputError
-from .settings import AdversaryCritic, Training
+from .settings import AdversaryCritic, Generator, Training
 
 CLASS_NAMES = ("A", "B", "C")
 MEANS = (
@@ -39,7 +39,24 @@ MASS = 0.99
 GRID = 500
 """Points per side of every quadrature (midpoint rule); its integrals are good to 1e-5."""
 
-TRAINING = None
+CONFIDENCE = 0.9
+"""What an attack on this problem aims at, in training and afterwards, for every classifier alike: "until 90 % sure"."""
+TRAINING = Training(hidden=(64, 64), pretrain_epochs=10, epochs=120, learning_rate=2e-3)
+"""1,200 steps on the 1,000 points of `load()`."""
+CRITIC = AdversaryCritic(
+    cycle_weight=0.1,
+    generator=Generator(confidence=CONFIDENCE),
+    hidden=(64, 64),
+    input_noise=0.05,
+    hidden_noise=0.1,
+    penalty_weight=1.0,
+    critic_learning_rate=4e-3,
+)
+"""Found by trying some twenty settings and counting kinds of error on `load(seed=1)`; the demo shows another sample.
+
+Noise and penalty are for a square whose classes are 0.07 wide, not for images: the authors' noise blurs them.  Fewer
+steps, or smaller rates, leave more errors of kind I, and more so for some seeds than for others.
+"""
 
 
 def densities(x) -> np.ndarray:
@@ -112,7 +129,7 @@ def sample(rng: np.random.Generator, n: int, dtype=np.float32) -> Split:
     return Split(x.astype(dtype), y)
 
 
-def load(seed: int = 1, train: int = 1000, validation: int = 1000, test: int = 400) -> Digits:
+def load(seed: int = 7, train: int = 1000, validation: int = 1000, test: int = 400) -> Digits:
     """Three independent samples, in the form that training takes; `side` is 0, as there are no pictures."""
     rng = np.random.default_rng(seed)
     return Digits(*(sample(rng, n) for n in (train, validation, test)), 0, f"toy problem, seed {seed}")

@@ -112,19 +112,17 @@ def train(
 
 def check_data(data: Digits) -> onp.dtype:
     """The dtype of the images; InputError if a split is not fit for training."""
-    classes, like = onp.inf, check_images(data.train.x, "train.x")  # any number of classes, until it is counted
-    for name in ("train", "validation"):
-        x, y = getattr(data, name)
-        check_labels(y, classes, len(check_images(x, f"{name}.x")))
-        classes = int(data.train.y.max()) + 1
-        if (x.shape[1], x.dtype) != (like.shape[1], like.dtype):
-            raise InputError(
-                f"{name}.x is {x.dtype} (n, {x.shape[1]}), but train.x {like.dtype} (n, {like.shape[1]}): "
-                "give both the same size and dtype"
-            )
-    if not onp.ptp(data.train.y):
+    (x, y), (v, labels) = data.train, data.validation
+    check_labels(y, onp.inf, len(check_images(x, "train.x")))
+    if not onp.ptp(y):
         raise InputError("the training labels hold a single class: give at least two")
-    return like.dtype
+    check_labels(labels, int(y.max()) + 1, len(check_images(v, "validation.x")))
+    if (v.shape[1], v.dtype) != (x.shape[1], x.dtype):
+        raise InputError(
+            f"validation.x is {v.dtype} (n, {v.shape[1]}), but train.x {x.dtype} (n, {x.shape[1]}): "
+            "give both the same size and dtype"
+        )
+    return x.dtype
 
 
 def fingerprint(data: Digits) -> list:

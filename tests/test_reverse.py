@@ -3,7 +3,7 @@
 import autograd.numpy as np
 import numpy as onp
 import pytest
-from autograd import grad, jacobian
+from autograd import grad
 from calculus import assert_gradient, assert_like, leaves
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,7 +79,7 @@ def test_second_order_inside_out(q):
     v = [(onp.cos(W), onp.sin(b)) for W, b in q.params]
 
     def along(gradient):
-        return sum(np.sum(g * d) for g, d in zip(leaves(gradient), leaves(v), strict=True))
+        return sum(np.sum(G * V) + np.sum(g * w) for (G, g), (V, w) in zip(gradient, v, strict=True))
 
     def ours(params):
         return along(make_vjp(lambda p: scalar(p, q.x), params)[1](np.ones(())))
@@ -102,7 +102,6 @@ def test_an_outer_trace_passes_through_what_the_inner_one_closes_over():
         return value + constant + pull_back((np.ones(()), np.ones(())))[0]  # 9a + a + 6a
 
     assert grad(outer)(2.0) == 16.0
-    onp.testing.assert_array_equal(jacobian(outer)(onp.ones(2)), 16 * onp.eye(2))
 
 
 def test_tree_map_keeps_the_nesting():

@@ -1,0 +1,745 @@
+"""Deliberately wrong variants of the library, one for each mistake that the tests claim to notice.
+
+A mutant is one or a few exact replacements in the source of `reference`, and the one test function that must turn red:
+a property test, never a table of the authors' values.  A text to be replaced must occur exactly once, so a mutant that
+no longer fits the source is an error, not a survivor.
+
+Nothing is written to disk: an import hook compiles the changed text in place of the file, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import time
+from importlib.abc import MetaPathFinder
+from importlib.machinery import SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Mutant(NamedTuple):
+    """In `file` (below reference/), `old` becomes `new`; `more` holds further (file, old, new)."""
+
+    name: str
+    killer: str  # the test that must fail
+    file: str
+    old: str
+    new: str
+    mistake: str
+    more: tuple[tuple[str, str, str], ...] = ()
+
+
+OBJECTIVE = "test_objectives.py::test_value_and_gradient"
+CRITIC_TERMS = f"{OBJECTIVE}[adversary critic]"
+ATTACK = "test_second_order.py::test_the_attack_by_parameters_confidence_and_image"
+LOSS = "test_losses.py::test_value_is_the_mean_over_examples"
+NOISE = "test_critic.py::test_noise_goes_in_before_each_layer_and_nowhere_else"
+TWIN = "test_adjoint.py::test_the_unrolled_attack_in_float64"
+TWINS = "test_adjoint.py::test_the_other_twins"
+BATCH = "test_train.py::test_a_batch_is_running_confidence_attack_critic_step_classifier_step"
+LEVEL = "test_attacks.py::test_high_confidence_reaches_the_level_set_of_a_logistic_model"
+RUNNING = "test_objectives.py::test_the_running_confidence_is_a_debiased_mean"
+
+# fmt: off
+MUTANTS = [
+    # What is held fixed, and what flows
+    Mutant(
+        "attack-detached", CRITIC_TERMS, "objectives.py",
+        "via.scores(fixed(critic_params), x_hat, noise)",
+        "via.scores(fixed(critic_params), stop_gradient(x_hat), noise)",
+        "The critic term's gradient by θ is 0: the method does nothing.",
+    ),
+    Mutant(
+        "attack-detached-in-the-loop", BATCH, "train.py",
+        "gradient = add(direct, to_theta(through_attack))", "gradient = direct",
+        "The same, in the training loop, which pulls back in two stages.",
+    ),
+    Mutant(
+        "iterates-attached", ATTACK, "attacks/high_confidence.py",
+        'if gradient != "full":', 'if gradient == "detached":',
+        "Truncated mode lets the gradient through the path.",
+    ),
+    Mutant(
+        "full-mode-truncated", f"{ATTACK}[l2-full]", "attacks/high_confidence.py",
+        'if gradient != "full":', "if True:",
+        "Full mode detaches the iterates.",
+    ),
+    Mutant(
+        "second-order-term-dropped", ATTACK, "attacks/high_confidence.py",
+        "pull_back(one_hot(targets, z.shape[1], z.dtype) - p)\n\n\ndef unrolled",
+        "stop_gradient(pull_back(one_hot(targets, z.shape[1], z.dtype) - p))\n\n\ndef unrolled",
+        "w = ∇ log p_t is held constant.",
+    ),
+    Mutant(
+        "critic-not-fixed", "test_objectives.py::test_the_critics_parameters_are_fixed_in_the_classifiers_objective",
+        "objectives.py", "via.scores(fixed(critic_params)", "via.scores(critic_params",
+        "The classifier's objective has a gradient by the critic's parameters.",
+    ),
+    Mutant(
+        "theta-not-fixed", "test_objectives.py::test_the_classifiers_parameters_are_fixed_in_the_critics_objective",
+        "objectives.py", "    x_hat = stop_gradient(x_hat)\n    return", "    return",
+        "The critic's objective has a gradient by the classifier's parameters.",
+    ),
+    Mutant(
+        "cycle-input-attached", CRITIC_TERMS, "objectives.py",
+        "_attack(params, stop_gradient(x_hat), predict(z), own,", "_attack(params, x_hat, predict(z), own,",
+        "The cycle term's gradient flows through the image it starts from.",
+    ),
+    Mutant(
+        "own-confidence-detached-in-the-cycle", CRITIC_TERMS, "objectives.py",
+        "predict(z), own, s.generator, via)", "predict(z), stop_gradient(own), s.generator, via)",
+        "conf_i is a constant in the cycle term.",
+    ),
+    Mutant(
+        "own-confidence-detached-in-the-attack", f"{OBJECTIVE}[adversary critic, own]", "objectives.py",
+        '"own": own}', '"own": stop_gradient(own)}',
+        "C is a constant where it is the example's own confidence.",
+    ),
+    Mutant(
+        "fast-gradient-attached", f"{OBJECTIVE}[adversarial, l2]", "objectives.py",
+        "r = gradient_step(lambda v: via.logits(fixed(params), v)", "r = gradient_step(lambda v: via.logits(params, v)",
+        "Adversarial training differentiates through r.",
+        (("attacks/gradient_sign.py", "import numpy as onp", "import autograd.numpy as onp"),),
+    ),
+    Mutant(
+        "virtual-direction-attached", f"{OBJECTIVE}[virtual]", "objectives.py",
+        "d = virtual_direction(lambda v: via.logits(fixed(params), v)",
+        "d = virtual_direction(lambda v: via.logits(params, v)",
+        "Virtual adversarial training differentiates through d.",
+        (("attacks/gradient_sign.py", "import numpy as onp", "import autograd.numpy as onp"),),
+    ),
+    Mutant(
+        "divergence-target-attached", f"{OBJECTIVE}[virtual]", "objectives.py",
+        "losses.kl_from_logits(stop_gradient(z),", "losses.kl_from_logits(z,",
+        "p(x), the target of the divergence, is differentiated too.",
+    ),
+    Mutant(
+        "margin-gradient-norm-fixed", f"{OBJECTIVE}[margin, l2]", "losses.py",
+        "epsilon * gradient_gaps)", "epsilon * stop_gradient(gradient_gaps))",
+        "The norm of ∇f_j − ∇f_y is a constant: no second-order term.",
+    ),
+    # The terms of the objectives
+    Mutant(
+        "target-for-prediction",
+        "test_objectives.py::test_a_moved_boundary_is_noticed", "objectives.py",
+        "noise, s: AdversaryCritic, via: Routes = PLAIN) -> Terms:\n    \"\"\"The classifier's loss",
+        "noise, s: AdversaryCritic, via: Routes = PLAIN, t=None) -> Terms:\n    \"\"\"The classifier's loss",
+        "The critic is asked about the target t, not about the class ŷ that x̂ is taken for.",
+        (
+            ("objectives.py", "losses.fool_loss(D, y_hat, changed)", "losses.fool_loss(D, t, changed)"),
+            ("objectives.py", "x, y, critic_params, noise, s, via)\n",
+             "x, y, critic_params, noise, s, via, targets)\n"),
+        ),
+    ),
+    Mutant(
+        "target-for-prediction-in-the-critic-step", BATCH, "train.py",
+        "y_hat = predict(network.logits(state.params, attacked.images))", "y_hat = targets",
+        "The same in the critic's step.",
+    ),
+    Mutant(
+        "true-label-for-prediction", CRITIC_TERMS, "objectives.py",
+        "losses.fool_loss(D, y_hat, changed)", "losses.fool_loss(D, y, changed)",
+        "The critic is asked whether x̂ looks like the true class.",
+    ),
+    Mutant(
+        "mean-over-all", LOSS, "losses.py",
+        "return masked_mean(softplus(-pick(scores, y_adv)), changed)",
+        "return mean(softplus(-pick(scores, y_adv)) * changed)",
+        "The critic term divides by the batch, not by |S|.",
+    ),
+    Mutant(
+        "everything-in-S", CRITIC_TERMS, "objectives.py",
+        "changed = y_hat != predict(z)", "changed = y_hat == y_hat",
+        "Attacks that did not change the prediction count too.",
+    ),
+    Mutant(
+        "S-by-the-true-label", CRITIC_TERMS, "objectives.py",
+        "changed = y_hat != predict(z)", "changed = y_hat != y",
+        "S is told by the label, not by the prediction.",
+    ),
+    Mutant(
+        "empty-S-is-nan", "test_numerics.py::test_masked_mean_of_nothing_is_zero", "numerics.py",
+        "/ max(int(onp.sum(mask)), 1)", "/ int(onp.sum(mask))",
+        "0/0 where no attack succeeded.",
+    ),
+    Mutant(
+        "saturating", "test_losses.py::test_the_generator_does_not_saturate", "losses.py",
+        "softplus(-pick(scores, y_adv)), changed)", "-softplus(pick(scores, y_adv)), changed)",
+        "log(1 − σ(D)) for −log σ(D).",
+    ),
+    Mutant(
+        "real-loss-sign", "test_losses.py::test_the_two_sides_of_the_critics_game", "losses.py",
+        "softplus(-pick(scores, y)))", "softplus(pick(scores, y)))",
+        "The critic is taught that data are fake.",
+    ),
+    Mutant(
+        "penalty-of-the-mean-gradient", "test_losses.py::test_the_penalty_takes_its_norm_inside_the_mean", "losses.py",
+        "mean((norm(gradients) - 1) ** 2)", "mean((norm(np.sum(gradients, axis=0)[None] / len(gradients)) - 1) ** 2)",
+        "The batch mean stands inside the norm.",
+    ),
+    Mutant(
+        "penalty-of-the-mean-norm", LOSS, "losses.py",
+        "mean((norm(gradients) - 1) ** 2)", "(mean(norm(gradients)) - 1) ** 2",
+        "The batch mean stands inside the square.",
+    ),
+    Mutant(
+        "penalty-at-interpolates", f"{OBJECTIVE}[critic]", "objectives.py",
+        "via.critic_gradient(critic_params, x_hat, y_hat, noise_fake)",
+        "via.critic_gradient(critic_params, (x + x_hat) / 2, y_hat, noise_fake)",
+        "The penalty is taken between real and attacked images.",
+    ),
+    Mutant(
+        "cycle-norm-not-squared", CRITIC_TERMS, "losses.py",
+        "squared: bool = True", "squared: bool = False",
+        "‖x − x_back‖ as printed for its square as coded.",
+    ),
+    Mutant(
+        "cycle-towards-the-label", CRITIC_TERMS, "objectives.py",
+        "stop_gradient(x_hat), predict(z), own,", "stop_gradient(x_hat), y, own,",
+        "The cycle returns to the true class, not to the predicted one.",
+    ),
+    Mutant(
+        "cycle-towards-what-it-is", CRITIC_TERMS, "objectives.py",
+        "stop_gradient(x_hat), predict(z), own,", "stop_gradient(x_hat), y_hat, own,",
+        "The cycle's target is the class of x̂: it goes nowhere.",
+    ),
+    Mutant(
+        "divergence-reversed", LOSS, "losses.py",
+        "softmax(z0) * (log_softmax(z0) - log_softmax(z))", "softmax(z) * (log_softmax(z) - log_softmax(z0))",
+        "KL(q ‖ p) for KL(p ‖ q).",
+    ),
+    Mutant(
+        "sum-for-mean", "test_numerics.py::test_values", "numerics.py",
+        "return np.sum(values) / len(values)", "return np.sum(values)",
+        "Terms grow with the batch.",
+    ),
+    Mutant(
+        "adversarial-training-weights", "test_objectives.py::test_terms_are_named_and_weighted", "objectives.py",
+        '"attacked": (0.5,', '"attacked": (1,',
+        "½ L(x) + L(x + r).",
+    ),
+    Mutant(
+        "virtual-step-of-the-probe", f"{OBJECTIVE}[virtual]", "objectives.py",
+        "via.logits(params, x + s.epsilon * d)", "via.logits(params, x + s.xi * d)",
+        "The perturbation has the length ξ of the finite difference, not ε.",
+    ),
+    Mutant(
+        "margin-includes-the-label", "test_losses.py::test_the_hinge_of_a_satisfied_margin_is_flat", "losses.py",
+        "others = stop_gradient(hinge) * (1 - one_hot(y, z.shape[1], z.dtype))", "others = stop_gradient(hinge)",
+        "The maximum runs over j = y too: never below 1.",
+    ),
+    Mutant(
+        "margin-summed", LOSS, "losses.py",
+        "mean(pick(hinge, others.argmax(axis=1)) * (others.max(axis=1) > 0))",
+        "mean(np.sum(hinge * (1 - one_hot(y, z.shape[1], z.dtype)), axis=1))",
+        "Weston and Watkins' sum over the other classes for the maximum.",
+    ),
+    Mutant(
+        "margin-norm-over-classes",
+        "test_objectives.py::test_a_linear_critic_or_classifier_takes_the_gradients_of_its_weights",
+        "objectives.py", "size = norm(differences) if",
+        "size = np.sqrt(np.sum(np.reshape(differences, (n, k, d)) ** 2, axis=1)[:, onp.arange(k) % d]) if",
+        "The norm over classes, not over pixels.",
+    ),
+    Mutant(
+        "margin-gradient-of-one-class",
+        "test_objectives.py::test_a_linear_critic_or_classifier_takes_the_gradients_of_its_weights", "objectives.py",
+        "gradients - gradients[onp.arange(n), y][:, None]", "gradients",
+        "‖∇f_j‖ for ‖∇f_j − ∇f_y‖.",
+    ),
+    Mutant(
+        "margin-norm-not-dual",
+        "test_objectives.py::test_a_linear_critic_or_classifier_takes_the_gradients_of_its_weights", "objectives.py",
+        'norm(differences) if geometry == "l2"', 'norm(differences) if geometry == "linf"',
+        "The norm of the ball, not its dual.",
+    ),
+    Mutant(
+        "decay-of-the-last-layer", "test_losses.py::test_weight_decay_leaves_biases_and_the_last_layer_alone",
+        "losses.py",
+        "for W, _ in params[:-1]), 0.0)", "for W, _ in params), 0.0)",
+        "Weight decay acts on the output layer too.",
+    ),
+    Mutant(
+        "max-outside-the-sum", "test_risk.py::test_separable_sets_let_the_max_under_the_sum", "risk.py",
+        "worst = stop_gradient(candidates).argmax(axis=0)",
+        "worst = onp.full(candidates.shape[1], stop_gradient(candidates).sum(axis=1).argmax())",
+        "One perturbation for all, as eq. 1 is printed.",
+    ),
+    # Kinks, zeros, logarithms
+    Mutant(
+        "relu-half-at-zero", "test_numerics.py::test_derivatives_at_zero", "numerics.py",
+        "return x * (x > 0)", "return np.maximum(x, 0)",
+        "autograd's own: relu'(0) = ½.",
+    ),
+    Mutant(
+        "norm-nan-at-zero", "test_critic.py::test_a_flat_critic_has_penalty_one_and_no_nan", "numerics.py",
+        "return np.sqrt(s + (s == 0)) * (s > 0)", "return np.sqrt(s)",
+        "The norm's gradient at 0 is nan.",
+    ),
+    Mutant(
+        "log-of-softmax", "test_numerics.py::test_log_softmax_keeps_what_softmax_loses", "numerics.py",
+        "return z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))",
+        "return np.log(np.exp(z) / np.sum(np.exp(z), axis=1, keepdims=True))",
+        "−inf where the probability underflows.",
+    ),
+    Mutant(
+        "critic-slope", "test_critic.py::test_scores", "numerics.py",
+        "slope: float = 0.2", "slope: float = 0.01",
+        "Another LeakyReLU than the paper's.",
+    ),
+    # The high-confidence attack
+    Mutant(
+        "no-absolute-value", "test_second_order.py::test_one_newton_step_solves_the_linearised_equation",
+        "attacks/high_confidence.py",
+        "absolute(log_p - np.log(like(confidence, log_p)))", "(np.log(like(confidence, log_p)) - log_p)",
+        "From above the step goes backwards.",
+    ),
+    Mutant(
+        "overshoot-twice", "test_second_order.py::test_the_confidence_level_of_a_two_class_logistic_model",
+        "attacks/high_confidence.py",
+        "r = r + active[:, None] * newton_step(", "r = r + (1 + overshoot) * active[:, None] * newton_step(",
+        "Overshoot in the loop and at its end.",
+    ),
+    Mutant(
+        "linearised-without-overshoot", ATTACK, "attacks/high_confidence.py",
+        "        x_hat = x + (1 + overshoot) * r\n        if", "        x_hat = x + r\n        if",
+        "The attack linearises at x + r.",
+    ),
+    Mutant(
+        "epsilon-outside-the-norm", ATTACK, "attacks/high_confidence.py",
+        "n = np.sqrt(eps + np.sum(w * w, axis=1, keepdims=True))",
+        "n = math.sqrt(eps) + np.sqrt(np.sum(w * w, axis=1, keepdims=True))",
+        "√ε + ‖w‖ for √(ε + ‖w‖²).",
+    ),
+    Mutant(
+        "indicator-missing", "test_second_order.py::test_an_example_that_has_arrived_stays_for_good",
+        "attacks/high_confidence.py",
+        "active = active * round_straight_through(sigmoid(confidence - p))", "active = np.ones_like(stop_gradient(p))",
+        "Examples that have arrived go on.",
+    ),
+    Mutant(
+        "indicator-not-cumulative", ATTACK, "attacks/high_confidence.py",
+        "active = active * round_straight_through(", "active = round_straight_through(",
+        "Each step has its own indicator only; earlier ones lose their share of the gradient.",
+    ),
+    Mutant(
+        "indicator-without-gradient", ATTACK, "attacks/high_confidence.py",
+        "round_straight_through(sigmoid(confidence - p))",
+        "stop_gradient(round_straight_through(sigmoid(confidence - p)))",
+        "The indicator is a constant.",
+    ),
+    Mutant(
+        "rounding-without-gradient",
+        "test_numerics.py::test_rounding_rounds_forwards_and_is_the_identity_backwards", "numerics.py",
+        "lambda ans, x: lambda g: g)", "lambda ans, x: lambda g: 0 * g)",
+        "The derivative of rounding is 0, as everywhere in mathematics.",
+    ),
+    Mutant(
+        "a-tie-goes-on", "test_second_order.py::test_own_confidence_ties_exactly_and_a_tie_stops", "numerics.py",
+        "return onp.round(x)", "return onp.floor(x + 0.5)",
+        "½ is rounded up: an example at its own confidence moves.",
+    ),
+    Mutant(
+        "own-confidence-of-the-target", "test_attacks.py::test_own_confidence_is_that_of_the_original_image",
+        "attacks/high_confidence.py",
+        "confidence = p.max(axis=1)", "confidence = p.min(axis=1)",
+        "C is not the confidence of the original image.",
+    ),
+    Mutant(
+        "boundary-is-enough", LEVEL, "attacks/high_confidence.py",
+        "return (z.argmax(axis=1) == t) & (pick(softmax(z), t) >= C)", "return z.argmax(axis=1) == t",
+        "The attack stops when its class flips.",
+    ),
+    Mutant(
+        "confidence-is-enough", "test_attacks.py::test_no_norm_is_below_the_exact_distance",
+        "attacks/high_confidence.py",
+        "return (z.argmax(axis=1) == t) & (pick(softmax(z), t) >= C)", "return pick(softmax(z), t) >= C",
+        "Below C = ½ the attack may stop before its class flips.",
+    ),
+    Mutant(
+        "steps-not-limited", "test_attacks.py::test_steps_are_limited", "attacks/high_confidence.py",
+        "step = step * (onp.minimum(length, step_limit) / onp.where(length > 0, length, 1))", "step = step * 1",
+        "Steps of the evaluation are as long as they like.",
+    ),
+    # Which class, which confidence
+    Mutant(
+        "nearest-to-the-prediction", "test_attacks.py::test_success_is_success[high_confidence]",
+        "attacks/high_confidence.py",
+        "targets = nearest_class(model, x, labels)", "targets = nearest_class(model, x, p.argmax(axis=1))",
+        "Evaluation: the class nearest to the prediction, not to the attacked label.",
+    ),
+    Mutant(
+        "nearest-to-the-true-label", BATCH, "train.py",
+        "targets = objectives.choose_targets(state.params, x, s.generator, state.rng, via)",
+        "z = network.logits(state.params, x)\n    "
+        "targets = objectives.nearest(z, objectives.distances(z, via.gradient_gaps(state.params, x, y), y), y)",
+        "Training: the class nearest to the true label, not to the predicted one.",
+    ),
+    Mutant(
+        "nearest-with-sign", "test_targets.py::test_nearest_class_of_a_linear_model", "attacks/targets.py",
+        "difference = onp.abs(z - z[rows, labels][:, None])", "difference = z[rows, labels][:, None] - z",
+        "A class that already leads is nearest of all, at a negative distance.",
+    ),
+    Mutant(
+        "nearest-norm-not-dual", "test_targets.py::test_the_two_geometries_differ", "attacks/targets.py",
+        '{"l2": 2, "linf": 1}', '{"l2": 2, "linf": onp.inf}',
+        "The norm of the ball, not its dual.",
+    ),
+    Mutant(
+        "running-mean-biased", RUNNING, "attacks/targets.py",
+        "RunningConfidence(biased / (1 - self.decay**steps), biased", "RunningConfidence(biased, biased",
+        "The first value is half the batch mean.",
+    ),
+    Mutant(
+        "running-mean-decay", RUNNING, "attacks/targets.py",
+        "decay: float = 0.5", "decay: float = 0.9",
+        "Another memory than the authors'.",
+    ),
+    Mutant(
+        "running-mean-forgets-the-absent", RUNNING, "attacks/targets.py",
+        "onp.maximum(count, 1), self.value)", "onp.maximum(count, 1), 1.0)",
+        "A class absent from the batch contributes 1, not its stored value.",
+    ),
+    Mutant(
+        "running-mean-by-true-label",
+        "test_train.py::test_pretraining_is_replayed_with_weight_decay_and_running_confidence",
+        "train.py", "def _update_confidence(state: State, x) -> None:",
+        "def _update_confidence(state: State, x, y) -> None:",
+        "The confidence is averaged by label, not by prediction.",
+        (
+            ("train.py", "update(pick(softmax(z), predict(z)), predict(z))", "update(pick(softmax(z), predict(z)), y)"),
+            ("train.py", "_update_confidence(state, x)\n    objective",
+             "_update_confidence(state, x, y)\n    objective"),
+            ("train.py", "_update_confidence(state, x)\n    targets", "_update_confidence(state, x, y)\n    targets"),
+        ),
+    ),
+    # Noise
+    Mutant(
+        "noise-on-the-input-only", NOISE, "critic.py",
+        "if noise is not None:", "if noise is not None and i == 0:",
+        "No noise after the hidden activations.",
+    ),
+    Mutant(
+        "no-noise", NOISE, "critic.py", "x = x + noise[i]", "x = x + 0 * noise[i]", "Noise is drawn but not added."
+    ),
+    Mutant(
+        "noise-before-the-activation", NOISE, "critic.py",
+        "if i > 0:\n            x = leaky_relu(x)\n        if noise is not None:\n            x = x + noise[i]",
+        "if noise is not None:\n            x = x + noise[i]\n        if i > 0:\n            x = leaky_relu(x)",
+        "Noise goes through the activation.",
+    ),
+    Mutant(
+        "noise-deviations-swapped", "test_critic.py::test_noise_has_its_deviations_its_shapes_and_its_dtype",
+        "critic.py",
+        "[input_std] + [hidden_std] * (len(params) - 1)", "[hidden_std] + [input_std] * (len(params) - 1)",
+        "0.5 on the input, 0.1 on the hidden layers.",
+    ),
+    Mutant(
+        "noise-of-the-other-pass", "test_objectives.py::test_each_forward_pass_shares_its_noise_with_its_penalty",
+        "objectives.py", "via.critic_gradient(critic_params, x, y, noise_real)",
+        "via.critic_gradient(critic_params, x, y, noise_fake)",
+        "The penalty on data has the noise of the attacked images.",
+    ),
+    Mutant(
+        "penalty-without-noise", f"{OBJECTIVE}[critic]", "objectives.py",
+        "via.critic_gradient(critic_params, x, y, noise_real)", "via.critic_gradient(critic_params, x, y, None)",
+        "The penalty is that of another critic than the loss.",
+    ),
+    Mutant(
+        "noise-off-for-the-classifier", BATCH, "train.py",
+        "final = noise()", "final = [0 * e for e in noise()]",
+        "The critic that judges in the classifier's step is noiseless.",
+    ),
+    # Adam, and the order of a batch
+    Mutant(
+        "beta1", "test_optimise.py::test_the_defaults_are_the_authors", "optimise.py",
+        "beta1: float = 0.5", "beta1: float = 0.9",
+        "The usual β1, not the authors'.",
+    ),
+    Mutant(
+        "epsilon-inside-the-correction", "test_optimise.py::test_epsilon_stands_outside_the_bias_correction",
+        "optimise.py",
+        "(onp.sqrt(v) + eps)", "(onp.sqrt(v) + eps * (1 - beta2**t) ** 0.5)",
+        "PyTorch's form of Adam.",
+    ),
+    Mutant(
+        "first-moment-biased", "test_optimise.py::test_three_steps_by_hand", "optimise.py",
+        "** 0.5 / (1 - beta1**t)", "** 0.5",
+        "No bias correction of m.",
+    ),
+    Mutant(
+        "smooth-decay", "test_optimise.py::test_the_rate_is_halved_every_forty_epochs", "optimise.py",
+        "(epoch // halve_every)", "(epoch / halve_every)",
+        "The rate falls every epoch.",
+    ),
+    Mutant(
+        "confidence-updated-late", BATCH, "train.py",
+        "    _update_confidence(state, x)\n    targets =", "    targets =",
+        "The attack aims at the confidence of the batch before.",
+        (("train.py", "    final = noise()\n", "    _update_confidence(state, x)\n    final = noise()\n"),),
+    ),
+    Mutant(
+        "moments-forgotten", BATCH, "train.py",
+        "    _update_confidence(state, x)\n    targets =",
+        "    state.adam = Adam.start(state.params)\n    _update_confidence(state, x)\n    targets =",
+        "Adam starts anew after pre-training.",
+    ),
+    Mutant(
+        "last-batch-counts-in-full", "test_train.py::test_a_smaller_last_batch_counts_by_its_size", "train.py",
+        "value * len(rows)", "value * training.batch",
+        "Records average over batches of unequal size.",
+    ),
+    # The attacks of the evaluation
+    Mutant(
+        "deepfool-tested-without-overshoot", "test_attacks.py::test_deepfool_is_exact_on_a_linear_model",
+        "attacks/deepfool.py", "arrived = model.logits(last[rows])",
+        "arrived = model.logits(x[rows] + (last[rows] - x[rows]) / (1 + overshoot))",
+        "The label is tested at x + r, not at x + (1+o) r.",
+    ),
+    Mutant(
+        "deepfool-without-the-extra", "test_attacks.py::test_steps_are_limited", "attacks/deepfool.py",
+        "onp.minimum(distance, step_limit) + extra", "onp.minimum(distance, step_limit)",
+        "The 1e-4 that every step adds is left out.",
+    ),
+    Mutant(
+        "judged-before-clipping", "test_attacks.py::test_images_stay_in_any_box[deepfool]", "attacks/deepfool.py",
+        "last[rows] = clip(x[rows] + (1 + overshoot) * r, box)", "last[rows] = x[rows] + (1 + overshoot) * r",
+        "Success is judged, then the image is clipped into the box.",
+        (
+            ("attacks/deepfool.py", "return finish(model, x, last, success,",
+             "return finish(model, x, clip(last, box), success,"),
+            ("attacks/deepfool.py", "labels, last, spent,", "labels, clip(last, box), spent,"),
+            ("attacks/result.py", "success = confirmed(model, x, images, found, arrived)", "success = found"),
+        ),
+    ),
+    Mutant(
+        "not-confirmed", "test_attacks.py::test_confirmation_in_one_pass_over_the_batch", "attacks/result.py",
+        "success = confirmed(model, x, images, found, arrived)", "success = found",
+        "Nobody looks whether the returned image is adversarial.",
+    ),
+    Mutant(
+        "failure-returned", "test_attacks.py::test_a_failure_gives_the_original_back", "attacks/result.py",
+        "images = onp.where(success[:, None], images, x)", "images = images * 1",
+        "A failed attack returns its last iterate as if it were adversarial.",
+    ),
+    Mutant(
+        "failure-of-norm-zero", "test_attacks.py::test_a_failure_gives_the_original_back", "attacks/result.py",
+        "onp.linalg.norm(images - x, axis=1), onp.nan)", "onp.linalg.norm(images - x, axis=1), 0)",
+        "A failed attack has norm 0.",
+    ),
+    Mutant(
+        "not-projected", "test_attacks.py::test_success_is_success[projected_gradient]",
+        "attacks/projected_gradient.py",
+        "r *= onp.minimum(size, inside[rows]) / onp.where(size > 0, size, 1)", "pass",
+        "Projected gradient leaves its ball.",
+    ),
+    Mutant(
+        "last-not-best", "test_attacks.py::test_a_longer_run_is_never_worse[carlini_wagner-search_steps-values2]",
+        "attacks/carlini_wagner.py",
+        "better = hit & (squared < squares[rows])", "better = hit",
+        "Carlini-Wagner keeps the last adversarial image, not the nearest.",
+    ),
+    Mutant(
+        "constant-not-bisected", "test_attacks.py::test_carlini_wagner_bisects_its_constant",
+        "attacks/carlini_wagner.py",
+        "upper = onp.where(works, onp.minimum(upper, c), upper)", "upper = upper * 1",
+        "The constant only grows.",
+    ),
+    Mutant(
+        "direction-of-the-batch", "test_attacks.py::test_rows_of_unit_length", "attacks/gradient_sign.py",
+        "size = onp.linalg.norm(g, axis=1, keepdims=True)", "size = onp.linalg.norm(g)",
+        "The gradient of the whole batch has length 1, not each example's.",
+    ),
+    # How robustness is measured
+    Mutant(
+        "failures-count-as-zero", "test_evaluate.py::test_failures_are_a_rate_and_never_in_the_mean", "evaluate.py",
+        "onp.mean(self.ratios[self.success])", "onp.mean(onp.nan_to_num(self.ratios))",
+        "An attack that failed counts as a perturbation of length 0.",
+    ),
+    Mutant(
+        "mean-of-means", "test_evaluate.py::test_rho_of_a_known_perturbation", "evaluate.py",
+        "onp.mean(self.ratios[self.success])", "onp.mean([part.mean() for part in onp.array_split(self.ratios, 5)])",
+        "ρ averages over batches of unequal size.",
+    ),
+    Mutant(
+        "conventions-mixed", "test_evaluate.py::test_the_two_conventions_differ_on_misclassified_images", "evaluate.py",
+        'labels = y if start == "true" else predicted', "labels = predicted",
+        "The table says that true labels were attacked, but predictions were.",
+    ),
+    Mutant(
+        "ratio-of-means", "test_evaluate.py::test_rho_of_a_known_perturbation", "evaluate.py",
+        "size = onp.linalg.norm(x, axis=1)\n", "size = onp.full(len(x), onp.linalg.norm(x, axis=1).mean())\n",
+        "mean ‖r‖ / mean ‖x‖ for the mean of ‖r‖/‖x‖.",
+    ),
+    # The fast twins
+    Mutant(
+        "twin-bias-signal", TWIN, "adjoint.py",
+        "signals.append(rho)\n", "signals.append([a + b for a, b in zip(rho, step.delta)])\n",
+        "Biases are given the signal δ of the input gradient, in which they do not occur.",
+    ),
+    Mutant(
+        "twin-without-softmax-curvature", TWIN, "adjoint.py",
+        "zeta = p * ((p * Jv).sum(axis=1, keepdims=True) - Jv)", "zeta = 0 * Jv",
+        "The J v term (2b of the derivation) is dropped.",
+    ),
+    Mutant(
+        "twin-without-second-order", TWIN, "adjoint.py",
+        "lefts += [tau, step.net.h]", "lefts += [[0 * v for v in tau], step.net.h]",
+        "The term τᵀδ (2a of the derivation) is dropped.",
+    ),
+    Mutant(
+        "twin-indicator-sign", TWIN, "adjoint.py",
+        "p_bar = self.sign * phi_bar, -i_bar * self.slope", "p_bar = self.sign * phi_bar, i_bar * self.slope",
+        "The indicator's gradient has the wrong sign.",
+    ),
+    Mutant(
+        "twin-indicator-of-one-step", TWIN, "adjoint.py",
+        "(u_bar * step.u).sum(axis=1) + c_bar[rows]", "(u_bar * step.u).sum(axis=1)",
+        "Earlier indicators lose their share.",
+    ),
+    Mutant(
+        "twin-stopped-examples-move", TWIN, "adjoint.py",
+        "moving = step.goes > 0", "moving = step.goes > -1",
+        "Examples that have arrived go on.",
+    ),
+    Mutant(
+        "twin-norm-derivative", TWIN, "adjoint.py",
+        "-along * (root + 2 * phi / n) / (n * n)", "-along * (root + phi / n) / (n * n)",
+        "One of the two places of n in the step is forgotten.",
+    ),
+    Mutant(
+        "twin-path-without-overshoot", TWIN, "adjoint.py",
+        "r_bar[rows] += (1 + overshoot) * part", "r_bar[rows] += part",
+        "Full mode forgets the overshoot on the path.",
+    ),
+    Mutant(
+        "twin-critic-label", TWINS, "adjoint.py",
+        "every += [left.T @ right, onp.zeros_like(b)]",
+        "every += [left.T @ right, right.sum(axis=0)]",
+        "The critic's input gradient depends on its biases.",
+    ),
+    Mutant(
+        "twin-gap-geometry", TWINS, "adjoint.py",
+        'if geometry == "l2" else onp.sign(w[i, j])', 'if geometry == "l2" else w[i, j]',
+        "The derivative of the L1 norm is not a sign.",
+    ),
+]
+# fmt: on
+
+
+# ---- running a mutant
+
+
+class StaleMutant(Exception):
+    """A text to be replaced does not occur exactly once."""
+
+
+def sources(mutant: Mutant) -> dict[str, str]:
+    """The changed files, path -> text; each compiles."""
+    changed: dict[str, str] = {}
+    for file, old, new in ((mutant.file, mutant.old, mutant.new), *mutant.more):
+        path = str(ROOT / "reference" / file)
+        text = changed.get(path) or Path(path).read_text(encoding="utf-8")
+        if text.count(old) != 1 or old == new:
+            raise StaleMutant(f"{mutant.name}: {text.count(old)} times in {file}: {old!r}")
+        changed[path] = text.replace(old, new)
+        compile(changed[path], path, "exec")
+    return changed
+
+
+class Changed(SourceFileLoader):
+    """Loads a module from a text in place of its file's."""
+
+    def __init__(self, name, path, text):
+        super().__init__(name, path)
+        self.text = text
+
+    def get_code(self, fullname):
+        return compile(self.text, self.path, "exec")
+
+
+class Hook(MetaPathFinder):
+    """Finds `reference` in this checkout, whatever is installed, with the changed files in place of theirs."""
+
+    def __init__(self, changed: dict[str, str]):
+        self.changed, self.used = changed, set()
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] != "reference":
+            return None
+        base = ROOT.joinpath(*name.split("."))
+        package = (base / "__init__.py").exists()
+        file = str(base / "__init__.py" if package else base.with_suffix(".py"))
+        loader = None
+        if file in self.changed:
+            self.used.add(file)
+            loader = Changed(name, file, self.changed[file])
+        where = [str(base)] if package else None
+        return spec_from_file_location(name, file, loader=loader, submodule_search_locations=where)
+
+
+class Outcome(NamedTuple):
+    code: int  # pytest's exit code
+    passed: int
+    failures: list[tuple[str, str, str]]  # (test, type of exception, message)
+    errors: list[str]  # outside of tests: collection, fixtures
+    seconds: float  # of processor time
+    output: str
+
+
+class Recorder:
+    """A pytest plugin: counts, and keeps hypothesis from shrinking what it finds, which takes long and adds nothing."""
+
+    def __init__(self):
+        self.passed, self.failures, self.errors = 0, [], []
+
+    def pytest_sessionstart(self):
+        from hypothesis import Phase, settings
+
+        # The examples are the same as in the tests' own profile.
+        settings.register_profile(
+            "mutants", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False
+        )
+        settings.load_profile("mutants")
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.errors.append(str(report.longrepr))
+
+    def pytest_runtest_makereport(self, item, call):
+        if call.excinfo is not None:
+            if call.excinfo.typename == "Skipped":
+                pass
+            elif call.when == "call":
+                self.failures.append((item.nodeid, call.excinfo.typename, str(call.excinfo.value)[:500]))
+            else:
+                self.errors.append(f"{call.when} of {item.nodeid}: {call.excinfo.typename}")
+        elif call.when == "call":
+            self.passed += 1
+
+
+def run(tests: tuple[str, ...], changed: dict[str, str]) -> Outcome:
+    """`tests` on the library with the `changed` files.  Call it in a process that has not imported `reference`."""
+    import pytest
+
+    began, recorder, hook, output = time.process_time(), Recorder(), Hook(changed), io.StringIO()
+    assert not any(name.split(".")[0] == "reference" for name in sys.modules), "the real library is already loaded"
+    sys.meta_path.insert(0, hook)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # this process is ours alone; plugins take long to start
+    arguments = ["-x", "-q", "-p", "no:cacheprovider", "--tb=no", f"--rootdir={ROOT}"]
+    paths = [str(ROOT / "tests" / test) for test in tests]
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        code = int(pytest.main([*arguments, "-c", str(ROOT / "setup.cfg"), *paths], plugins=[recorder]))
+    if hook.used != set(changed):
+        recorder.errors.append(f"not imported: {set(changed) - hook.used}")
+    spent = time.process_time() - began
+    return Outcome(code, recorder.passed, recorder.failures, recorder.errors, spent, output.getvalue())
+
+
+PRELOAD = ["pytest", "hypothesis", "hypothesis.strategies", "numpy", "scipy.special", "scipy.stats", "autograd.numpy"]
