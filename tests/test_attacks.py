@@ -665,3 +665,15 @@ def test_virtual_direction_is_the_leading_eigenvector_of_the_fisher_matrix():
         fisher = W @ (np.diag(p) - np.outer(p, p)) @ W.T
         leading = np.linalg.eigh(fisher)[1][:, -1]
         assert abs(row @ leading) > 1 - 1e-6
+
+
+def test_deepfool_linearises_without_the_overshoot():
+    """It tests at x + (1+o) r but takes the next gradient at x + r."""
+    f, x, labels, _ = problems.sphere()
+    model, seen = as_model(f), []
+    recorded = model._replace(linearise=lambda v: (seen.append(v), model.linearise(v))[1])
+    settings = {"overshoot": 0.5, "step_limit": 1e-3}
+    once = deepfool(f, x, labels, iterations=1, **settings)
+    deepfool(recorded, x, labels, iterations=2, **settings)
+    assert not once.success.any()
+    np.testing.assert_allclose(seen[-1], x + (once.last - x) / 1.5, rtol=1e-12)
