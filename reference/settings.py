@@ -156,14 +156,28 @@ DEMO = Experiment(
     training=Training(hidden=(256, 256), epochs=115, learning_rate=1e-3, halve_every=46),
     defences={
         "undefended": Undefended(),
-        "adversarial": AdversarialTraining(),
-        "virtual": VirtualAdversarial(),
-        "margin": Margin(),
+        "adversarial": AdversarialTraining(0.1),
+        "virtual": VirtualAdversarial(1.0),
+        "margin": Margin(0.5),
         "critic": AdversaryCritic(
             critic_weight=2.0, hidden=(256, 256), input_noise=0.05, hidden_noise=0.25, penalty_weight=1.0
         ),
     },
 )
+"""Of each defence the candidate with the smallest validation error: `python -m reference.search` lists them all.
+
+The recipe is the authors' with the learning rate doubled and halved at 40 % and 80 % of the epochs, for 3,500 images
+instead of 50,000; the critic's noise is halved, for images of a quarter of the pixels.
+"""
+
+ROBUST = {
+    "undefended": Undefended(),
+    "adversarial": AdversarialTraining(1.5, "l2"),
+    "virtual": VirtualAdversarial(2.0),
+    "margin": Margin(0.5),
+    "critic": replace(DEMO.defences["critic"], generator=Generator(gradient="full")),
+}
+"""Of each defence the candidate with the largest ρ among those within one point of its smallest validation error."""
 
 LONG = replace(DEMO, seeds=3, training=replace(DEMO.training, epochs=230, halve_every=92))
 
