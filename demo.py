@@ -1,8 +1,8 @@
 """Train five defences on real digits, attack each, and show how robust they became.
 
-    python demo.py                      14×14 digits, one seed: a table and pictures under results/
-    python demo.py --long               more epochs, three seeds: the table of the README
-    python demo.py --quick              seconds, to see that everything works
+python demo.py                      14×14 digits, one seed: a table and pictures under results/
+python demo.py --long               more epochs, three seeds: the table of the README
+python demo.py --quick              seconds, to see that everything works
 """
 
 import os
@@ -50,7 +50,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--select",
         choices=("error", "robustness"),
         default="error",
-        help="settings chosen on the validation split by smallest error (default), or by largest ρ within one point of it",
+        help="settings chosen on the validation split by smallest error (default), or by largest ρ near it",
     )
     add("--seeds", type=int, metavar="N", help="independent runs of each defence")
     add("--epochs", type=int, metavar="N", help="epochs of training; the learning rate decays in step")
@@ -75,9 +75,7 @@ def plan_from(args: argparse.Namespace) -> settings.Experiment:
         names = args.defences.split(",")
         unknown = sorted(set(names) - set(plan.defences))
         if unknown:
-            raise InputError(
-                f"unknown defence {', '.join(map(repr, unknown))}: choose from {', '.join(plan.defences)}"
-            )
+            raise InputError(f"unknown defence {', '.join(map(repr, unknown))}: choose from {', '.join(plan.defences)}")
         plan = replace(plan, defences={name: plan.defences[name] for name in names})
     if args.hidden is not None:
         try:

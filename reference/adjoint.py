@@ -322,7 +322,7 @@ def _critic_gradient_vjp(argnums, ans, args, kwargs):
         tau, _ = net.tangent(g)
         # s = e_y does not depend on θ: part (a) alone.  x enters only through the masks.
         every = [None, onp.zeros_like(x), None, None]
-        for (W, b), left, right in zip(layers(arrays), tau, delta):
+        for (_, b), left, right in zip(layers(arrays), tau, delta):
             every += [left.T @ right, onp.zeros_like(b)]
         return tuple(every[i] for i in argnums)
 
@@ -359,7 +359,7 @@ def _gradient_gaps_vjp(argnums, ans, args, kwargs):
         direction = w[i, j] / size[i, j, None] if geometry == "l2" else onp.sign(w[i, j])
         tau, _ = net.keep(i).tangent(g[i, j, None] * direction)
         every = [None, onp.zeros_like(x), None, None]
-        for (W, b), left, right in zip(layers(arrays), tau, delta):
+        for (_, b), left, right in zip(layers(arrays), tau, delta):
             every += [left.T @ right[i, j], onp.zeros_like(b)]
         return tuple(every[i] for i in argnums)
 

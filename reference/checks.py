@@ -48,10 +48,7 @@ def check_labels(y: Any, classes: int, n: int | None = None) -> np.ndarray:
     if y.dtype.kind not in "iu":
         raise InputError(f"labels must be integers, got dtype {y.dtype}; use y.astype(np.int64)")
     if n is not None and len(y) != n:
-        raise InputError(
-            f"expected {n} labels, one an image, got {len(y)}; "
-            "select the same rows of images and labels"
-        )
+        raise InputError(f"expected {n} labels, one an image, got {len(y)}; select the same rows of images and labels")
     if y.min() < 0 or y.max() >= classes:
         raise InputError(
             f"labels must be in 0..{classes - 1}, got {y.min()}..{y.max()}; "
@@ -90,8 +87,7 @@ def check_params(params: Any, inputs: int | None = None) -> Params:
     """
     if not isinstance(params, list | tuple) or not params:
         raise InputError(
-            f"params must be a non-empty list of layers (W, b), got {_brief(params)}; "
-            "wrap a single layer as [(W, b)]"
+            f"params must be a non-empty list of layers (W, b), got {_brief(params)}; wrap a single layer as [(W, b)]"
         )
     layers: Params = []
     for i, layer in enumerate(params):

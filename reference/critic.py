@@ -21,8 +21,7 @@ def draw_noise(rng: onp.random.Generator, params: Params, n: int, input_std: flo
     stds = [input_std] + [hidden_std] * (len(params) - 1)
     # Standard normals are drawn in the parameters' own dtype: float32 costs half.
     return [
-        rng.standard_normal((n, W.shape[0]), dtype=W.dtype) * W.dtype.type(std)
-        for (W, _), std in zip(params, stds)
+        rng.standard_normal((n, W.shape[0]), dtype=W.dtype) * W.dtype.type(std) for (W, _), std in zip(params, stds)
     ]
 
 

@@ -108,14 +108,11 @@ def load_npz(path: str | Path) -> dict[str, np.ndarray]:
                 raise ValueError("its table of contents is not whole")
             return {name.removesuffix(".npy"): _read_member(archive, name) for name in names}
     except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror or error}; check the file's name and rights"
-        ) from error
+        raise InputError(f"cannot read {path}: {error.strerror or error}; check the file's name and rights") from error
     # On damaged bytes zipfile, zlib and NumPy's header parser raise a dozen kinds of error.
     except Exception as error:
         raise InputError(
-            f"{path} is damaged or not an npz file of plain arrays ({error}); "
-            "make or download it again"
+            f"{path} is damaged or not an npz file of plain arrays ({error}); make or download it again"
         ) from error
 
 

@@ -32,7 +32,7 @@ def real_loss(scores, y):
 
 
 def fake_loss(scores, y_adv):
-    """mean_i softplus(D_{ŷ_i}(x̂_i)): the critic's loss on *all* attacked images.  `y_adv` (n,): what f takes them for."""
+    """mean_i softplus(D_{ŷ_i}(x̂_i)): the critic's loss on *all* attacked images.  `y_adv` (n,): ŷ, f's predictions."""
     return mean(softplus(pick(scores, y_adv)))
 
 

@@ -98,9 +98,7 @@ def adversarial_training(params, x, y, s: AdversarialTraining, via: Routes = PLA
     }
 
 
-def virtual_adversarial(
-    params, x, y, s: VirtualAdversarial, start: onp.ndarray, via: Routes = PLAIN
-) -> Terms:
+def virtual_adversarial(params, x, y, s: VirtualAdversarial, start: onp.ndarray, via: Routes = PLAIN) -> Terms:
     """L(x) + KL(sg[p(x)] ‖ p(x + ε d)), d held fixed.  `start` (n, d): the random start of the power iteration."""
     d = virtual_direction(lambda v: via.logits(fixed(params), v), x, start, s.xi, s.power_iterations)
     z = via.logits(params, x)

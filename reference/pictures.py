@@ -32,7 +32,7 @@ def draw_all(outcomes: Sequence[Outcome], plan: Experiment, out: Path) -> list[t
     drawn = [
         (digit_sheet(runs, plan), "digits.png", "does each adversarial digit look like the class it is taken for?"),
         (accuracy(outcomes, plan), "robust_accuracy.png", "the higher for longer, the more robust"),
-        (two_kinds(plan.toy_epochs), "two_kinds.png", "after training with the critic, attacked points end where the class lives"),
+        (two_kinds(plan.toy_epochs), "two_kinds.png", "with the critic, attacked points end where the class lives"),
         (training(runs), "training.png", "losses, errors, and how the critic's generator fared"),
     ]
     written = []

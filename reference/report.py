@@ -34,7 +34,7 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def spread(values: Sequence[float], interval: tuple[float, float], digits: int = 3) -> str:
-    """"0.123 ±.004": one run with half its 95 % interval, or the mean of several with their standard deviation."""
+    """As in "0.123 ±0.004": one run with half its 95 % interval, or the mean of several with their spread (sd)."""
     if len(values) > 1:
         half = float(onp.std(values, ddof=1))
     else:
@@ -83,9 +83,7 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> s
     t = plan.training
     hidden = "-".join(map(str, t.hidden)) or "linear"
     spread_is = (
-        "half the 95 % interval over images"
-        if plan.seeds == 1
-        else f"standard deviation over {plan.seeds} seeds"
+        "half the 95 % interval over images" if plan.seeds == 1 else f"standard deviation over {plan.seeds} seeds"
     )
 
     def conventions(e: Evaluation):

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 from . import adjoint
@@ -48,6 +48,19 @@ CANDIDATES: dict[str, Sequence[Defence]] = {
 }
 
 
+def short(defence: Defence, other: Defence | None = None) -> str:
+    """ε, and what differs from the defaults of the defence's class: "critic_weight 2.0, gradient full"."""
+    other = type(defence)() if other is None else other
+    words = []
+    for field in fields(defence):
+        mine, theirs = getattr(defence, field.name), getattr(other, field.name)
+        if is_dataclass(mine):
+            words.append(short(mine, theirs))
+        elif mine != theirs or field.name == "epsilon":
+            words.append(f"{field.name} {mine}")
+    return ", ".join(filter(None, words))
+
+
 def judge(name: str, defence: Defence, seed: int = 0) -> dict:
     """Train one candidate by DEMO's recipe and measure it on the validation split."""
     data, began = load(DEMO.side), time.perf_counter()
@@ -71,35 +84,59 @@ def select(results: Sequence[dict]) -> tuple[dict, dict]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing, then print every candidate and the choices."""
+    """Run what is missing, then print every candidate and the choices -> the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reference.search", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=list(CANDIDATES), help="one defence (default: all)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--out", type=Path, default=Path("results/search.json"), help="default: results/search.json")
     args = parser.parse_args(argv)
     try:
-        results = json.loads(args.out.read_text()) if args.out.exists() else []
-    except ValueError as error:
-        raise InputError(f"{args.out} is not a file of this program ({error}): remove it") from None
-    done = {(result["name"], result["settings"]) for result in results}
-    tasks = [(name, c) for name, cs in CANDIDATES.items() for c in cs if args.only in (None, name)]
-    tasks = [task for task in tasks if (task[0], repr(task[1])) not in done]
+        print(table(search(args.out, args.only, args.jobs)))
+    except InputError as error:
+        print(f"reference.search: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: what was measured is kept; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def search(out: Path, only: str | None, jobs: int) -> list[dict]:
+    """Judge the candidates that the file `out` does not hold yet, and add them to it."""
+    if jobs < 1:
+        raise InputError(f"--jobs {jobs}: give at least 1")
+    try:
+        results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+        done = {(result["name"], result["settings"]) for result in results}
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise InputError(f"{out} is not a file of this program ({error}): remove it, or name another") from None
+    tasks = [(name, c) for name, cs in CANDIDATES.items() for c in cs if only in (None, name)]
+    tasks = [(name, c) for name, c in tasks if (name, repr(c)) not in done]
+    if not tasks:
+        return results
+    write_json(out, results)  # fails now, not after the first training
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for the processes about to start
-    with multiprocessing.get_context("spawn").Pool(max(1, args.jobs)) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         for future in [pool.apply_async(judge, task) for task in tasks]:
             results.append(future.get())
-            write_json(args.out, results)
-            print(results[-1], file=sys.stderr, flush=True)
+            write_json(out, results)
+            print(table(results[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+    return results
+
+
+def table(results: Sequence[dict]) -> str:
+    """All candidates, and which rule chooses them."""
+    labels = {repr(c): f"{name}: {short(c)}".removesuffix(": ") for name, cs in CANDIDATES.items() for c in cs}
     rows = []
     for name in CANDIDATES:
         own = [result for result in results if result["name"] == name]
         chosen = select(own) if own else ()
         for result in own:
-            mark = " ".join(str(rule) for rule, best in enumerate(chosen, 1) if best is result)
+            mark = " and ".join(str(rule) for rule, best in enumerate(chosen, 1) if best is result)
             rho = [f"{value:.3f}" for value in result["rho"].values()]
-            rows.append([result["settings"], f"{100 * result['error']:.1f}", *rho, mark])
-    print(grid(["candidate", "validation error %", "ρ DeepFool", "ρ high-confidence", "chosen by rule"], rows))
-    return 0
+            label = labels.get(result["settings"], result["settings"])
+            rows.append([label, f"{100 * result['error']:.1f}", *rho, mark])
+    return grid(["candidate", "error %", "ρ DeepFool", "ρ high-confidence", "chosen by rule"], rows)
 
 
 if __name__ == "__main__":

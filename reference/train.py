@@ -40,9 +40,7 @@ from .settings import (
 )
 
 # The one place where training chooses the fast twins over the plain definitions (objectives.PLAIN).
-FAST = Routes(
-    adjoint.logits, adjoint.scores, adjoint.unrolled, adjoint.input_gradient, adjoint.gradient_gaps
-)
+FAST = Routes(adjoint.logits, adjoint.scores, adjoint.unrolled, adjoint.input_gradient, adjoint.gradient_gaps)
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -190,9 +188,7 @@ def _objective(state: State, x, y, defence: Defence, via: Routes):
 def _classifier_step(state: State, objective, training: Training, rate: float) -> dict[str, float]:
     """One Adam step on the classifier -> the objective's terms."""
     terms, gradient = objectives.differentiate(objective, state.params)
-    state.params, state.adam = adam_step(
-        state.params, gradient, state.adam, rate, training.beta1, training.beta2
-    )
+    state.params, state.adam = adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
     return {name: value for name, (_, value) in terms.items()}
 
 

@@ -2,7 +2,5 @@
 
 from hypothesis import settings
 
-settings.register_profile(
-    "ci", derandomize=True, deadline=None, max_examples=25, print_blob=True, database=None
-)
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=25, print_blob=True, database=None)
 settings.load_profile("ci")

@@ -103,7 +103,8 @@ def test_the_other_twins(problem, dtype, geometry):
         (critic.input_gradient, adjoint.input_gradient, problem.critic, (noise,)),
         (objectives.gradient_gaps, adjoint.gradient_gaps, problem.params, (geometry,)),
     ):
-        assert_same(lambda p: plain(p, x, y, *rest), lambda p: twin(p, x, y, *rest), at, rng, tolerance)
+        functions = (lambda p, f=f, rest=rest: f(p, x, y, *rest) for f in (plain, twin))
+        assert_same(*functions, at, rng, tolerance)
 
 
 @given(problems(), st.sampled_from(("running", "own", 0.8)), st.sampled_from(("truncated", "full")))
@@ -114,9 +115,7 @@ def test_the_composed_objectives(problem, confidence, gradient):
 
     def both(via):
         yield objectives.differentiate(
-            lambda q: objectives.adversary_critic(
-                q, p.x, p.y, p.targets, p.running, p.critic, p.noise_real, s, via
-            ),
+            lambda q: objectives.adversary_critic(q, p.x, p.y, p.targets, p.running, p.critic, p.noise_real, s, via),
             p.params,
         )
         yield objectives.differentiate(

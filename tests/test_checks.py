@@ -14,9 +14,7 @@ dtypes = st.sampled_from([np.float32, np.float64])
 
 
 def network(*sizes, dtype=np.float32):
-    return [
-        (np.ones((a, b), dtype), np.zeros(b, dtype)) for a, b in zip(sizes, sizes[1:], strict=False)
-    ]
+    return [(np.ones((a, b), dtype), np.zeros(b, dtype)) for a, b in zip(sizes, sizes[1:], strict=False)]
 
 
 def changed(params, layer, weight=None, bias=None):

@@ -252,9 +252,7 @@ def test_empty_and_tiny_sets_are_named(tmp_path):
 def test_missing_places_are_named(tmp_path):
     with pytest.raises(InputError, match="nowhere is not a folder; give the one"):
         load_idx(tmp_path / "nowhere")
-    with pytest.raises(
-        InputError, match=r"has no file train-images-idx3-ubyte \(nor train-images\."
-    ):
+    with pytest.raises(InputError, match=r"has no file train-images-idx3-ubyte \(nor train-images\."):
         load_idx(tmp_path)
     write_set(tmp_path)
     path = tmp_path / "t10k-labels-idx1-ubyte"

@@ -61,13 +61,9 @@ def test_every_folder_with_code_is_a_package():
 
 def test_imports_are_light():
     code = "import reference, reference.data, sys; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     heavy = {"torch", "jax", "tensorflow", "mlxtend", "tqdm", "matplotlib", "scipy", "autograd"}
     assert not heavy & set(done.stdout.split())
     code = "import reference, sys; print('numpy' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

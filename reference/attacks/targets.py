@@ -47,7 +47,7 @@ def distances(z, gaps, labels):
 
 
 def nearest(z, away, labels):
-    """The class of the smallest distance `away` (n, k); where all are infinite, the highest logit other than the label's."""
+    """The class of the smallest distance `away` (n, k); where all are infinite, the highest logit but the label's."""
     others = onp.where(one_hot(labels, z.shape[1], bool), -onp.inf, z)
     return onp.where(onp.isfinite(away).any(axis=1), away.argmin(axis=1), others.argmax(axis=1))
 

@@ -43,8 +43,7 @@ def _read_pair(folder: Path, which: str, side: int, dtype: Any) -> Split:
     images, labels = _read(images_path, 3), _read(labels_path, 1)
     if images.shape[1:] != (28, 28):
         raise InputError(
-            f"{images_path} holds images of {images.shape[1]} by {images.shape[2]} pixels; "
-            "use a data set of 28 by 28"
+            f"{images_path} holds images of {images.shape[1]} by {images.shape[2]} pixels; use a data set of 28 by 28"
         )
     if len(images) != len(labels):
         raise InputError(
@@ -54,9 +53,7 @@ def _read_pair(folder: Path, which: str, side: int, dtype: Any) -> Split:
     if len(labels) == 0:
         raise InputError(f"{images_path} holds no images; {AGAIN}")
     if labels.max() > 9:
-        raise InputError(
-            f"{labels_path} holds the label {labels.max()}; use a data set of ten classes, 0..9"
-        )
+        raise InputError(f"{labels_path} holds the label {labels.max()}; use a data set of ten classes, 0..9")
     return to_split(images, labels, side, dtype)
 
 
@@ -67,8 +64,7 @@ def _find(folder: Path, which: str, what: str, axes: int) -> Path:
             if path.is_file():  # some archives unpack to a folder of this name
                 return path
     raise InputError(
-        f"{folder} has no file {names[0]} (nor {names[1]}, nor either with .gz); "
-        "download it or correct its name"
+        f"{folder} has no file {names[0]} (nor {names[1]}, nor either with .gz); download it or correct its name"
     )
 
 
@@ -88,8 +84,7 @@ def _read(path: Path, axes: int) -> np.ndarray:
     if len(data) - start != prod(shape):
         kind = "truncated" if len(data) - start < prod(shape) else "followed by trailing bytes"
         raise InputError(
-            f"{path} is {kind}: its header promises {prod(shape)} bytes of data, "
-            f"it has {len(data) - start}; {AGAIN}"
+            f"{path} is {kind}: its header promises {prod(shape)} bytes of data, it has {len(data) - start}; {AGAIN}"
         )
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
