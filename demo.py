@@ -72,7 +72,7 @@ def plan_from(args: argparse.Namespace) -> settings.Experiment:
             raise InputError("--select robustness was searched at the demo's scale: leave out --paper")
         plan = replace(plan, defences=settings.ROBUST)
     if args.defences is not None:
-        names = args.defences.split(",")
+        names = [name.strip() for name in args.defences.split(",")]
         unknown = sorted(set(names) - set(plan.defences))
         if unknown:
             raise InputError(f"unknown defence {', '.join(map(repr, unknown))}: choose from {', '.join(plan.defences)}")
@@ -88,8 +88,7 @@ def plan_from(args: argparse.Namespace) -> settings.Experiment:
     for option in ("seeds", "jobs"):
         if getattr(args, option) is not None and getattr(args, option) < 1:
             raise InputError(f"--{option} {getattr(args, option)}: give at least 1")
-    plan = replace(plan, seeds=args.seeds or plan.seeds, side=args.side or plan.side)
-    return plan
+    return settings.at_side(replace(plan, seeds=args.seeds or plan.seeds), args.side or plan.side)
 
 
 class Bars:
@@ -110,7 +109,7 @@ class Bars:
         text += "".join(f", {name} {record[key]:.2f}" for key, name in shown.items() if key in record)
         if self.tqdm is None:
             if epoch == epochs:
-                print(f"{defence}, seed {seed}: {epochs} epochs, validation {text}", flush=True)
+                print(f"{defence}, seed {seed}: {epochs} epochs with pre-training, validation {text}", flush=True)
             return
         if (defence, seed) not in self.bars:
             name = f"{defence} {seed}".ljust(14)
@@ -132,13 +131,13 @@ def run(args: argparse.Namespace) -> None:
     data = experiment.digits(plan.side, args.data)
     if args.paper:
         print(experiment.estimate(plan, data, args.jobs), flush=True)
-    write_text(args.out / "README.md", pictures.WHAT_IS_HERE)  # fails now, not after training
+    write_text(args.out / "checkpoints" / "README.md", pictures.WHAT_IS_HERE)  # fails now, not after training
     with closing(Bars()) as bars:
         outcomes = experiment.run_all(plan, args.out, args.jobs, args.resume, args.data, bars)
     text = report.full_report(outcomes, plan, data.source)
     write_text(args.out / "table.md", text + "\n")
     write_json(args.out / "table.json", report.as_json(outcomes, plan, data.source))
-    print("\n" + text + "\n")
+    print("\n" + text + "\n", flush=True)
     for path, caption in pictures.draw_all(outcomes, plan, args.out):
         print(f"{path}: {caption}")
 
@@ -152,6 +151,12 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except (DivergenceError, ChildProcessError) as error:
         print(f"demo.py: {error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"demo.py: not enough memory ({error}): use smaller --hidden layers, or fewer --jobs", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stdout = None  # nobody reads on: say nothing more, not even at exit
         return 1
     except KeyboardInterrupt:
         print("\ninterrupted: the epochs done are kept; add --resume to the same command to go on", file=sys.stderr)

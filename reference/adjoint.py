@@ -371,6 +371,8 @@ defvjp_argnums(_gradient_gaps, _gradient_gaps_vjp)
 
 def gradient_gaps(params, x, y, geometry: str = "l2"):
     """Twin of `objectives.gradient_gaps`, which see; first derivative by section 2 (a) above."""
+    if geometry not in ("l2", "linf"):
+        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
     return _gradient_gaps([], x, onp.asarray(y), geometry, *flat(params))
 
 

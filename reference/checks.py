@@ -6,14 +6,14 @@ unchanged dtype, and raises `InputError` with one line: what was expected, what 
 
 from typing import Any
 
-import numpy as np
+import numpy as onp
 
 from reference.errors import InputError
 
-Params = list[tuple[np.ndarray, np.ndarray]]
+Params = list[tuple[onp.ndarray, onp.ndarray]]
 
 
-def check_images(x: Any, name: str = "x") -> np.ndarray:
+def check_images(x: Any, name: str = "x") -> onp.ndarray:
     """Return `x` (n, d), n >= 1, d >= 1: finite floats in [0, 1], one flat image a row."""
     x = _array(x, name)
     if x.ndim != 2 or x.size == 0:
@@ -27,7 +27,7 @@ def check_images(x: Any, name: str = "x") -> np.ndarray:
             f"divide by 255 if these are 8-bit pixels, else use {name}.astype(np.float32)"
         )
     _finite(x, name, "look for what made them (a diverged attack, a damaged file)")
-    outside = np.count_nonzero((x < 0) | (x > 1))
+    outside = onp.count_nonzero((x < 0) | (x > 1))
     if outside:
         raise InputError(
             f"{name} must lie in [0, 1], but {outside} of {x.size} pixels are outside "
@@ -37,7 +37,7 @@ def check_images(x: Any, name: str = "x") -> np.ndarray:
     return x
 
 
-def check_labels(y: Any, classes: int, n: int | None = None) -> np.ndarray:
+def check_labels(y: Any, classes: int, n: int | None = None) -> onp.ndarray:
     """Return `y` (n,): integers in 0..classes-1, not empty; any length if `n` is None."""
     y = _array(y, "labels")
     if y.ndim != 1 or y.size == 0:
@@ -57,7 +57,7 @@ def check_labels(y: Any, classes: int, n: int | None = None) -> np.ndarray:
     return y
 
 
-def check_confidence(c: Any, n: int | None = None) -> float | np.ndarray:
+def check_confidence(c: Any, n: int | None = None) -> float | onp.ndarray:
     """Return the target confidence `c`, strictly between 0 and 1: one for all, or (n,).
 
     One for all comes back as a Python float, because a 0-d float64 array would promote float32
@@ -75,7 +75,7 @@ def check_confidence(c: Any, n: int | None = None) -> float | np.ndarray:
     if bad.any():
         raise InputError(
             f"confidence must lie strictly between 0 and 1, got {c[bad].flat[0]:g} "
-            f"({np.count_nonzero(bad)} of {c.size} are wrong); use e.g. 0.8, not 80, 0 or 1"
+            f"({onp.count_nonzero(bad)} of {c.size} are wrong); use e.g. 0.8, not 80, 0 or 1"
         )
     return float(c) if c.ndim == 0 else c
 
@@ -120,15 +120,15 @@ def check_params(params: Any, inputs: int | None = None) -> Params:
     return layers
 
 
-def _array(value: Any, name: str) -> np.ndarray:
+def _array(value: Any, name: str) -> onp.ndarray:
     try:
-        return np.asarray(value)
+        return onp.asarray(value)
     except (ValueError, TypeError) as error:  # rows of unequal length
         raise InputError(f"{name} is not an array ({error}); make all rows equally long") from error
 
 
-def _finite(x: np.ndarray, name: str, cure: str) -> None:
-    bad = x.size - np.count_nonzero(np.isfinite(x))
+def _finite(x: onp.ndarray, name: str, cure: str) -> None:
+    bad = x.size - onp.count_nonzero(onp.isfinite(x))
     if bad:
         raise InputError(f"{name}: {bad} of {x.size} values are nan or infinite; {cure}")
 

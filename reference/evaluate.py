@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as onp
 
 from .attacks import AttackResult, as_model, carlini_wagner, deepfool, high_confidence
+from .attacks.result import probe, require
 from .checks import check_images, check_labels
 from .errors import InputError
 from .numerics import predict
@@ -63,12 +64,14 @@ class Robustness:
         return float(onp.mean(self.success))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """A bootstrap interval of `rho` over images: percentiles of 2,000 resamples, always the same ones; nan if no
-        attack succeeded."""
+        """A bootstrap interval of `rho` over images: percentiles of 2,000 resamples, always the same ones; nan
+        if fewer than two attacks succeeded."""
         from scipy import stats  # slow to import, and a process that only attacks does not need it
 
         found = self.ratios[self.success].astype(float)
-        if len(found) < 2 or onp.ptp(found) == 0:  # SciPy has no interval for a single value
+        if len(found) < 2:
+            return float("nan"), float("nan")
+        if onp.ptp(found) == 0:  # SciPy finds no interval of equal values
             return self.rho, self.rho
         interval = stats.bootstrap(
             (found,), onp.mean, n_resamples=2000, batch=100, confidence_level=level, method="percentile", rng=0
@@ -112,11 +115,17 @@ class Evaluation:
         return Robustness(*map(choose, names), f"smallest of {', '.join(self.attacks)} on the first {n} images")
 
 
+def check_not_blank(x: onp.ndarray) -> onp.ndarray:
+    """`x` (n, d), no image of which is all zero."""
+    blank = onp.flatnonzero(~x.any(axis=1))
+    if len(blank):
+        raise InputError(f"image {blank[0]} is all zero: ‖r‖/‖x‖ is not defined for it; leave it out")
+    return x
+
+
 def measure(result: AttackResult, x: onp.ndarray, logits: Callable) -> Robustness:
     """An attack's result on `x` (n, d) as ratios ‖r‖/‖x‖; `logits` the classifier attacked."""
-    size = onp.linalg.norm(x, axis=1)
-    if not size.all():
-        raise InputError("an image is all zero: ‖r‖/‖x‖ is not defined for it; leave it out")
+    size = onp.linalg.norm(check_not_blank(x), axis=1)
     last = onp.linalg.norm(result.last - x, axis=1)
     before, after = predict(logits(x)), predict(logits(result.images))
     return Robustness(result.norms / size, last / size, result.norms, result.success, before, after, result.convention)
@@ -143,11 +152,13 @@ def evaluate(
     subset = subset or {}
     if not subset.keys() <= attacks.keys():
         raise InputError(f"subset names {', '.join(subset.keys() - attacks.keys())}: choose from {', '.join(attacks)}")
-    if min([batch, *subset.values()]) < 1:
-        raise InputError(f"batch = {batch}, subset = {dict(subset)}: give at least 1 image")
+    batch, *_ = require("a whole number, 1 or more", batch=batch, **subset)
+    if not attacks:
+        raise InputError("attacks is empty: name at least one")
     model, x = as_model(model), check_images(x)
-    predicted = predict(model.logits(x))
-    y = check_labels(y, model.logits(x[:1]).shape[1], len(x))
+    check_not_blank(x)  # before the attacks, which take long
+    z, _ = probe(model, x)
+    predicted, y = predict(z), check_labels(y, z.shape[1], len(x))
     labels = y if start == "true" else predicted
     found = {}
     for name, attack in attacks.items():

@@ -22,7 +22,7 @@ from . import adjoint
 from .attacks import carlini_wagner, deepfool, high_confidence, projected_gradient
 from .data import Digits, Split, load, load_idx
 from .errors import InputError
-from .evaluate import Evaluation, evaluate, measure, robust_accuracy
+from .evaluate import Evaluation, check_not_blank, evaluate, measure, robust_accuracy
 from .numerics import predict
 from .settings import Experiment, Training
 from .train import State, train
@@ -51,7 +51,11 @@ class Outcome:
 
 def digits(side: int, folder: str | Path | None = None) -> Digits:
     """The embedded digits, or full MNIST from the user's `folder`."""
-    return load(side) if folder is None else load_idx(folder, side)
+    if folder is None:
+        return load(side)
+    data = load_idx(folder, side)
+    check_not_blank(data.test.x)  # before training, not after
+    return data
 
 
 def with_epochs(training: Training, epochs: int) -> Training:
@@ -73,12 +77,18 @@ def estimate(plan: Experiment, data: Digits, jobs: int, batches: int = 3) -> str
         began = time.perf_counter()
         train(few, defence, once)
         seconds[name] = (time.perf_counter() - began) / batches * steps * plan.seeds
-    hours = ", ".join(f"{name} {value / 3600:.1f} h" for name, value in seconds.items())
+    each = ", ".join(f"{name} {_words(value)}" for name, value in seconds.items())
     wall = max(sum(seconds.values()) / jobs, max(seconds.values()) / plan.seeds)
     return (
-        f"Training will take about {wall / 3600:.1f} h here with {jobs} processes ({hours}), attacks on top; "
+        f"Training will take about {_words(wall)} here with {jobs} processes ({each}), attacks on top; "
         "Ctrl-C keeps the epochs done, --resume goes on."
     )
+
+
+def _words(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def run(
@@ -104,16 +114,14 @@ def attack(plan: Experiment, name: str, seed: int, state: State, data: Digits) -
     predicted = evaluate(model, x, y, fast, "predicted")
 
     radii = onp.linspace(0, 1.25 * max(plan.radii), 100)
-    curves = {
-        attack: (radii, robust_accuracy(true.attacks[attack], y, radii)) for attack in ("DeepFool", "Carlini-Wagner")
-    }
+    curves = {name: (radii, robust_accuracy(found, y, radii)) for name, found in true.attacks.items()}
     few, labels = x[: plan.slow_images], y[: plan.slow_images]
-    within = []
+    within = [onp.mean(true.predicted[: len(few)] == labels)]
     for radius in plan.radii:
-        rng = onp.random.default_rng(seed)
-        found = projected_gradient(model, few, ("true", labels), radius, rng)
+        found = projected_gradient(model, few, ("true", labels), radius, onp.random.default_rng(seed))
         within.append(robust_accuracy(measure(found, few, model.logits), labels, [radius])[0])
-    curves["projected gradient"] = (onp.array(plan.radii), onp.array(within))
+    # What works in a ball works in a larger one, whether or not the larger search came upon it.
+    curves["projected gradient"] = (onp.array([0, *plan.radii]), onp.minimum.accumulate(within))
 
     ten = onp.array([onp.flatnonzero(y == digit)[0] for digit in onp.unique(y)])
     shown = high_confidence(model, x[ten], ("true", y[ten]))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+import numpy as onp
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
@@ -51,13 +51,13 @@ def digit_sheet(
     labels attacked; labels_to: (m, n) the classes the images are taken for after the attack; success: (m, n) bool;
     defences: m names.  A failed attack is marked "failed", shown unchanged, and has no perturbation.
     """
-    originals, success = np.asarray(originals, float), np.asarray(success, bool)
+    originals, success = onp.asarray(originals, float), onp.asarray(success, bool)
     m, n = len(defences), len(originals)
-    images = np.reshape(np.asarray(adversarials, float), (m, n, side * side))
-    differences = np.where(success[..., None], images - originals, np.nan)
-    images = np.where(success[..., None], images, originals)
-    finite = np.abs(differences[np.isfinite(differences)])
-    limit = max(float(np.quantile(finite, 0.999)), 1e-3) if finite.size else 1.0
+    images = onp.reshape(onp.asarray(adversarials, float), (m, n, side * side))
+    differences = onp.where(success[..., None], images - originals, onp.nan)
+    images = onp.where(success[..., None], images, originals)
+    finite = onp.abs(differences[onp.isfinite(differences)])
+    limit = max(float(onp.quantile(finite, 0.999)), 1e-3) if finite.size else 1.0
 
     tops = [0.4] + [1.75 + 2.45 * i for i in range(m)]  # of each row of images, in widths of a cell
     bottom = tops[-1] + (1.9 if m else 0.95)
@@ -67,7 +67,7 @@ def digit_sheet(
     axes.set(xlim=(0, n), ylim=(bottom, 0))
 
     def row(pictures, top, **style):
-        for i, picture in enumerate(np.reshape(pictures, (n, side, side))):
+        for i, picture in enumerate(onp.reshape(pictures, (n, side, side))):
             drawn = axes.imshow(picture, extent=(i + 0.06, i + 0.94, top + 0.88, top), **style)
             axes.add_patch(Rectangle((i + 0.06, top), 0.88, 0.88, fill=False, ec="0.75", lw=0.7))
         return drawn
@@ -115,7 +115,7 @@ def robust_accuracy(
     for axes, (attack, panel) in zip(panels[: len(curves)], curves.items(), strict=True):
         for name, (radii, accuracy) in panel.items():
             colour, style, marker = _look(name, names)
-            radii, percent = np.asarray(radii, float), 100 * np.asarray(accuracy, float)
+            radii, percent = onp.asarray(radii, float), 100 * onp.asarray(accuracy, float)
             if attack in fixed_radii:
                 axes.plot(radii, percent, color=colour, ls=style, lw=1, marker=marker, ms=7, mfc="white", mew=1.8)
             else:
@@ -134,49 +134,49 @@ def robust_accuracy(
     return _caption(figure, title, f"{text} {note}")
 
 
-class Attacked(NamedTuple):
+class Panel(NamedTuple):
     """One panel of `two_kinds`: a classifier and the attacks on it.
 
     predicted: (g, g) the class at the midpoints of a grid on [0, 1]², rows along x₂; starts, ends: (n, 2) points before
     and after; kinds: (n,) "I", "II", or "" for a failed attack.
     """
 
-    predicted: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
-    kinds: np.ndarray
+    predicted: onp.ndarray
+    starts: onp.ndarray
+    ends: onp.ndarray
+    kinds: onp.ndarray
 
 
 def two_kinds(
-    panels: Mapping[str, Attacked], x, y, bayes, typical, class_names: Sequence[str], arrows: int = 60, note: str = ""
+    panels: Mapping[str, Panel], x, y, bayes, typical, class_names: Sequence[str], arrows: int = 60, note: str = ""
 ) -> Figure:
     """The two kinds of error on the toy problem, one panel per classifier, by title.
 
     x (n, 2), y (n,): training points; bayes: (g, g) the Bayes classifier's class on the grid; typical: (g, g, k), where
     ≥ 1 lies the region that holds 99 % of class k.  Titles count all attacks; the first `arrows` paths are drawn.
     """
-    x, y, typical = np.asarray(x, float), np.asarray(y), np.asarray(typical, float)
+    x, y, typical = onp.asarray(x, float), onp.asarray(y), onp.asarray(typical, float)
     colours = (SKY, ORANGE, GREEN, PURPLE, BLUE)[: len(class_names)]
     tints = ListedColormap([_tint(colour, 0.72) for colour in colours])
     figure = Figure(figsize=(5.2 * max(len(panels), 1) + 2.8, 6.8), layout="constrained")
     grid = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
-    t = (np.arange(typical.shape[0]) + 0.5) / typical.shape[0]
+    t = (onp.arange(typical.shape[0]) + 0.5) / typical.shape[0]
     for axes, (title, panel) in zip(grid[: len(panels)], panels.items(), strict=True):
         area = {"origin": "lower", "extent": (0, 1, 0, 1), "interpolation": "nearest", "aspect": "equal"}
         axes.imshow(panel.predicted, cmap=tints, vmin=-0.5, vmax=len(class_names) - 0.5, **area)
         for k, colour in enumerate(colours):
             axes.scatter(*x[y == k].T, s=12, marker=MARKERS[k], color=_tint(colour, -0.2), lw=0, alpha=0.5)
             axes.contour(t, t, typical[..., k], [1], colors=[_tint(colour, -0.35)], linewidths=1.6, linestyles="dashed")
-            axes.contour(t, t, np.equal(bayes, k), [0.5], colors=[BLACK], linewidths=1.3, linestyles="dotted")
-        starts, ends, kinds = (np.asarray(a) for a in panel[1:])
+            axes.contour(t, t, onp.equal(bayes, k), [0.5], colors=[BLACK], linewidths=1.3, linestyles="dotted")
+        starts, ends, kinds = (onp.asarray(a) for a in panel[1:])
         for kind, (colour, marker, width) in KINDS.items():
-            rows = np.flatnonzero(kinds[:arrows] == kind)
-            paths = np.stack([starts[rows], ends[rows]], axis=1)
+            rows = onp.flatnonzero(kinds[:arrows] == kind)
+            paths = onp.stack([starts[rows], ends[rows]], axis=1)
             axes.add_collection(LineCollection(paths, colors=colour, linewidths=width, zorder=3))
             face = colour if kind == "I" else "white"
             axes.scatter(*ends[rows].T, s=52, marker=marker, facecolor=face, edgecolor=colour, lw=1.3, zorder=4)
-        counts = [f"kind {kind}: {np.sum(kinds == kind)}" for kind in KINDS]
-        failed = int(np.sum(kinds == ""))
+        counts = [f"kind {kind}: {onp.sum(kinds == kind)}" for kind in KINDS]
+        failed = int(onp.sum(kinds == ""))
         axes.set_title(f"{title}\n" + ",  ".join(counts + [f"failed: {failed}"] * (failed > 0)), fontsize=FONT + 2)
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.set_xlabel("$x_1$", fontsize=FONT)
@@ -246,7 +246,7 @@ def _curves(axes, records, group: str, keys: Sequence[str]) -> None:
     epochs = [record.get("epoch", i + 1) for i, record in enumerate(records)]
     for i, key in enumerate(keys):
         if any(key in record for record in records):
-            values = np.array([record.get(key, np.nan) for record in records], float) * (100 if "%" in group else 1)
+            values = onp.array([record.get(key, onp.nan) for record in records], float) * (100 if "%" in group else 1)
             mark = {"marker": MARKERS[i], "ms": 5, "markevery": max(len(records) // 8, 1)}
             axes.plot(epochs, values, color=COLOURS[i], ls=STYLES[i], lw=1.8, label=key.replace("_", " "), **mark)
     axes.set_xlabel("epoch", fontsize=FONT)
@@ -271,7 +271,7 @@ def _plain(axes) -> None:
 
 def _tint(colour: str, white: float):
     """`colour` mixed with white (0..1) or, negative, with black."""
-    rgb = np.array(to_rgb(colour))
+    rgb = onp.array(to_rgb(colour))
     return tuple(rgb + (1 - rgb) * white if white > 0 else rgb * (1 + white))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-import numpy as np
+import numpy as onp
 
 from reference.errors import InputError
 
@@ -70,7 +70,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 def save_npz(path: str | Path, arrays: Mapping[str, Any], compress: bool = True) -> None:
     """Write named arrays as an npz, which `load_npz` and `np.load` read; packing weights hardly pays."""
-    plain = {name: np.asarray(array) for name, array in arrays.items()}
+    plain = {name: onp.asarray(array) for name, array in arrays.items()}
     pickled = [name for name, array in plain.items() if array.dtype.hasobject]
     if pickled:
         raise InputError(
@@ -85,14 +85,14 @@ def save_npz(path: str | Path, arrays: Mapping[str, Any], compress: bool = True)
                 member.create_system = 3  # else the platform's number
                 member.external_attr = 0o644 << 16
                 content = BytesIO()
-                np.lib.format.write_array(content, array, allow_pickle=False)
+                onp.lib.format.write_array(content, array, allow_pickle=False)
                 method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
                 archive.writestr(member, content.getvalue(), method, 9)
 
     write_atomically(path, write)
 
 
-def load_npz(path: str | Path) -> dict[str, np.ndarray]:
+def load_npz(path: str | Path) -> dict[str, onp.ndarray]:
     """Read all arrays of an npz file; nothing in it is ever executed (no pickles).
 
     Raises `InputError`, which names the file, if it is missing, damaged or not an npz.
@@ -116,15 +116,15 @@ def load_npz(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def _read_member(archive: zipfile.ZipFile, name: str) -> onp.ndarray:
     with archive.open(name) as entry:
-        array = np.lib.format.read_array(entry, allow_pickle=False)
+        array = onp.lib.format.read_array(entry, allow_pickle=False)
         if entry.read(1):  # reading to the end also makes zipfile compare the checksum
             raise ValueError(f"{name} is longer than its header says")
         return array
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, onp.ndarray | onp.generic):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} has no JSON form")

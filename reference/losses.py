@@ -16,13 +16,11 @@ def cross_entropy(z, y):
     return mean(-pick(log_softmax(z), y))
 
 
-def kl_divergence(p, z):
-    """mean_i KL(p_i ‖ softmax z_i).  `p` (n, k) probabilities, > 0; `z` (n, k) logits.  Source: Miyato et al. 2015."""
-    return mean(np.sum(p * (np.log(p) - log_softmax(z)), axis=1))
+def kl_divergence(z0, z):
+    """mean_i KL(softmax z0_i ‖ softmax z_i), from logits (n, k): no logarithm of a probability that underflowed.
 
-
-def kl_from_logits(z0, z):
-    """mean_i KL(softmax z0_i ‖ softmax z_i), without a logarithm of a probability that underflowed."""
+    Source: Miyato et al. 2015.
+    """
     return mean(np.sum(softmax(z0) * (log_softmax(z0) - log_softmax(z)), axis=1))
 
 

@@ -19,8 +19,6 @@ import autograd.numpy as np
 import numpy as onp
 from autograd.extend import defjvp, defvjp, notrace_primitive, primitive
 
-from .errors import InputError
-
 
 @notrace_primitive
 def stop_gradient(x):
@@ -114,12 +112,3 @@ def like(value, x):
     """A plain number or array `value` in the dtype of `x`; a value that is being differentiated is left alone."""
     raw = stop_gradient(value)
     return value if raw is not value else onp.asarray(raw, dtype=stop_gradient(x).dtype)
-
-
-def common_dtype(*arrays) -> onp.dtype:
-    """The one float dtype of all `arrays`; InputError if they mix (which would promote silently)."""
-    dtypes = {stop_gradient(a).dtype for a in arrays}
-    if len(dtypes) > 1:
-        names = " and ".join(sorted(map(str, dtypes)))
-        raise InputError(f"arrays of {names} are mixed: cast the inputs to the dtype of the parameters")
-    return dtypes.pop()

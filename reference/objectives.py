@@ -27,9 +27,10 @@ from .attacks.gradient_sign import gradient_step
 from .attacks.high_confidence import unrolled
 from .attacks.targets import RunningConfidence, distances, nearest, random_class
 from .attacks.virtual import virtual_direction
+from .errors import InputError
 from .numerics import absolute, like, norm, pick, predict, softmax, stop_gradient
 from .reverse import make_vjp
-from .settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
+from .settings import GEOMETRIES, AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
 
 Terms = dict[str, tuple[float, object]]
 
@@ -49,6 +50,8 @@ def gradient_gaps(params, x, y, geometry: str = "l2"):
     gradients = network.class_gradients(lambda v: network.logits(params, v), x)
     n, k, d = gradients.shape
     differences = np.reshape(gradients - gradients[onp.arange(n), y][:, None], (n * k, d))
+    if geometry not in GEOMETRIES:
+        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
     size = norm(differences) if geometry == "l2" else np.sum(absolute(differences), axis=1)
     return np.reshape(size, (n, k))
 
@@ -104,7 +107,7 @@ def virtual_adversarial(params, x, y, s: VirtualAdversarial, start: onp.ndarray,
     z = via.logits(params, x)
     return {
         "cross_entropy": (1, losses.cross_entropy(z, y)),
-        "smoothness": (1, losses.kl_from_logits(stop_gradient(z), via.logits(params, x + s.epsilon * d))),
+        "smoothness": (1, losses.kl_divergence(stop_gradient(z), via.logits(params, x + s.epsilon * d))),
     }
 
 
@@ -123,6 +126,8 @@ class Attacked(NamedTuple):
     """max_j p_j(x), (n,)."""
     images: object
     """x̂, (n, d)."""
+    target_confidence: object
+    """C, (n,): attached only if it is the example's own."""
 
 
 def choose_targets(params, x, s: Generator, rng: onp.random.Generator | None = None, via: Routes = PLAIN):
@@ -140,13 +145,12 @@ def generate(params, x, targets, running: RunningConfidence, s: Generator, via: 
     z = via.logits(params, x)
     own = pick(softmax(z), predict(z))
     C = {"running": running.value[targets], "own": own}.get(s.confidence, s.confidence)
-    return Attacked(z, own, _attack(params, x, targets, C, s, via))
+    C = like(C, x) * onp.ones_like(running.value[targets])
+    return Attacked(z, own, _attack(params, x, targets, C, s, via), C)
 
 
 def _attack(params, x, targets, confidence, s: Generator, via: Routes):
-    return via.unrolled(
-        params, x, targets, like(confidence, x), s.iterations, s.overshoot, s.eps, s.gradient, s.geometry
-    )
+    return via.unrolled(params, x, targets, confidence, s.iterations, s.overshoot, s.eps, s.gradient, s.geometry)
 
 
 def judge(params, attacked: Attacked, x, y, critic_params, noise, s: AdversaryCritic, via: Routes = PLAIN) -> Terms:
@@ -156,7 +160,7 @@ def judge(params, attacked: Attacked, x, y, critic_params, noise, s: AdversaryCr
 
     S: the examples whose attack changed the prediction; both means are 0, with zero gradient, if S is empty.
     """
-    z, own, x_hat = attacked
+    z, own, x_hat, _ = attacked
     y_hat = predict(via.logits(fixed(params), stop_gradient(x_hat)))
     changed = y_hat != predict(z)
     D = via.scores(fixed(critic_params), x_hat, noise)

@@ -11,7 +11,7 @@ from . import adjoint, figures, toy
 from .attacks import high_confidence
 from .experiment import Outcome, with_epochs
 from .numerics import predict
-from .report import by_defence
+from .report import NAMES, by_defence
 from .settings import Experiment, Undefended
 from .train import train
 
@@ -32,7 +32,7 @@ def draw_all(outcomes: Sequence[Outcome], plan: Experiment, out: Path) -> list[t
     drawn = [
         (digit_sheet(runs, plan), "digits.png", "does each adversarial digit look like the class it is taken for?"),
         (accuracy(outcomes, plan), "robust_accuracy.png", "the higher for longer, the more robust"),
-        (two_kinds(plan.toy_epochs), "two_kinds.png", "with the critic, attacked points end where the class lives"),
+        (two_kinds(plan.toy_epochs), "two_kinds.png", "where do attacked points end, with and without the critic?"),
         (training(runs), "training.png", "losses, errors, and how the critic's generator fared"),
     ]
     written = []
@@ -51,15 +51,10 @@ def digit_sheet(runs: dict[str, Outcome], plan: Experiment):
         sheets[0]["y"],
         onp.stack([sheet["taken_for"] for sheet in sheets]),
         onp.stack([sheet["success"] for sheet in sheets]),
-        titles(runs, plan),
+        [NAMES[name] for name in runs],
         plan.side,
         "High-confidence attack from the true label, seed 0.",
     )
-
-
-def titles(names, plan: Experiment) -> list[str]:
-    """The defences' full names."""
-    return [plan.defences[name].name for name in names]
 
 
 def accuracy(outcomes: Sequence[Outcome], plan: Experiment):
@@ -68,15 +63,15 @@ def accuracy(outcomes: Sequence[Outcome], plan: Experiment):
     for name, group in by_defence(outcomes).items():
         for attack, (radii, _) in group[0].curves.items():
             mean = onp.mean([run.curves[attack][1] for run in group], axis=0)
-            curves.setdefault(attack, {})[plan.defences[name].name] = (radii, mean)
+            curves.setdefault(attack, {})[NAMES[name]] = (radii, mean)
     few = min(plan.slow_images, plan.test_images)
-    note = f"DeepFool: {plan.test_images} test images; the others: the first {few}. From the true label, box [0, 1]."
+    note = f"From the true label; {plan.test_images} test images, Carlini-Wagner and projected gradient {few}."
     return figures.robust_accuracy(curves, ("projected gradient",), note)
 
 
 def training(runs: dict[str, Outcome]):
     """The records of seed 0."""
-    return figures.training_curves({name: run.history for name, run in runs.items()}, "Seed 0.")
+    return figures.training_curves({NAMES[name]: run.history for name, run in runs.items()}, "Seed 0.")
 
 
 def two_kinds(epochs: int):
@@ -91,7 +86,7 @@ def two_kinds(epochs: int):
         found = high_confidence(model, x, ("true", y), toy.CONFIDENCE)
         kinds = toy.kind_of_error(found.last, predict(model.logits(found.last)))
         predicted = predict(model.logits(cells.astype(x.dtype))).reshape(on_grid)
-        panels[defence.name] = figures.Attacked(predicted, x, found.last, onp.where(found.success, kinds, ""))
+        panels[defence.name] = figures.Panel(predicted, x, found.last, onp.where(found.success, kinds, ""))
     return figures.two_kinds(
         panels,
         *data.train,

@@ -8,7 +8,7 @@ import numpy as onp
 
 from .evaluate import Evaluation, Robustness
 from .experiment import Outcome
-from .settings import Experiment
+from .settings import DEMO, Experiment
 
 # Matyasko & Chau 2018, MNIST at full scale, MLP, mean of 10 runs: error %, then ρ.
 PUBLISHED = {
@@ -18,6 +18,7 @@ PUBLISHED = {
     "margin": (0.84, 0.262, 0.230, 0.453),
     "critic": (1.18, 0.290, 0.272, 0.575),
 }
+NAMES = {name: defence.name for name, defence in DEMO.defences.items()}
 COLUMNS = ("DeepFool", "Carlini-Wagner", "high-confidence")
 
 
@@ -39,7 +40,9 @@ def spread(values: Sequence[float], interval: tuple[float, float], digits: int =
         half = float(onp.std(values, ddof=1))
     else:
         half = (interval[1] - interval[0]) / 2
-    return "–" if onp.isnan(values).any() else f"{onp.mean(values):.{digits}f} ±{half:.{digits}f}"
+    if onp.isnan(values).any():
+        return "–"
+    return f"{onp.mean(values):.{digits}f} ±" + ("–" if onp.isnan(half) else f"{half:.{digits}f}")
 
 
 def rho_cell(found: Sequence[Robustness]) -> str:
@@ -62,14 +65,20 @@ def table(outcomes: Sequence[Outcome], start: str = "true") -> str:
     for name, runs in by_defence(outcomes).items():
         evaluations = [getattr(run, start) for run in runs]
         cells = [rho_cell([e.attacks[column] for e in evaluations]) for column in columns]
-        rows.append([name, error_cell(evaluations), *cells, rho_cell([e.smallest for e in evaluations])])
-    return grid(["defence", "error %", *(f"ρ {column}" for column in columns), "ρ smallest"], rows)
+        rows.append([NAMES[name], error_cell(evaluations), *cells, rho_cell([e.smallest for e in evaluations])])
+    e = evaluations[0]
+    header = [f"ρ {column} ({len(e.attacks[column].ratios)})" for column in columns]
+    return grid(["defence", "error %", *header, f"ρ smallest ({len(e.smallest.ratios)})"], rows)
+
+
+def _images(found: Robustness) -> str:
+    return f"the first {len(found.ratios)} test images"
 
 
 def published(names: Sequence[str]) -> str:
     """The published block for the same defences."""
     rows = [
-        [name, f"{PUBLISHED[name][0]:.2f}", *(f"{rho:.3f}" for rho in PUBLISHED[name][1:])]
+        [NAMES[name], f"{PUBLISHED[name][0]:.2f}", *(f"{rho:.3f}" for rho in PUBLISHED[name][1:])]
         for name in names
         if name in PUBLISHED
     ]
@@ -87,14 +96,15 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> s
     )
 
     def conventions(e: Evaluation):
-        return [f"- {found.convention}" for found in (*e.attacks.values(), e.smallest)]
+        attacks = [f"- {found.convention}, on {_images(found)}" for found in e.attacks.values()]
+        return [*attacks, f"- {e.smallest.convention}"]
 
     return "\n".join(
         [
             f"Measured: {source}, {plan.side}×{plan.side}, classifier {hidden}, {t.epochs} epochs, "
             f"{len(first.true.labels)} test images; ± is {spread_is}.",
             "ρ = mean ‖r‖/‖x‖ over the images on which the attack succeeded, larger is better; "
-            "(success rate) where it sometimes failed.",
+            "(success rate) where it sometimes failed. (n) in the header: on the first n test images.",
             "",
             "Attacks from the true label (the published convention):",
             "",

@@ -18,7 +18,7 @@ from __future__ import annotations
 from functools import cache
 from math import erf, sqrt
 
-import numpy as np
+import numpy as onp
 
 from .checks import check_labels
 from .data import Digits, Split
@@ -59,20 +59,20 @@ steps, or smaller rates, leave more errors of kind I, and more so for some seeds
 """
 
 
-def densities(x) -> np.ndarray:
+def densities(x) -> onp.ndarray:
     """p(x | k) of every class: `x` (n, 2) -> (n, 3), in float64."""
     x = _points(x)
     inside = ((x >= 0) & (x <= 1)).all(axis=1)
     columns = []
     for means in MEANS:
-        squares = ((x[:, None] - np.array(means)) ** 2).sum(axis=2)
-        mixture = np.exp(-squares / (2 * STD**2)).mean(axis=1) / (2 * np.pi * STD**2)
-        mass = np.mean([_between(m[0]) * _between(m[1]) for m in means])
-        columns.append(np.where(inside, mixture / mass, 0))
-    return np.stack(columns, axis=1)
+        squares = ((x[:, None] - onp.array(means)) ** 2).sum(axis=2)
+        mixture = onp.exp(-squares / (2 * STD**2)).mean(axis=1) / (2 * onp.pi * STD**2)
+        mass = onp.mean([_between(m[0]) * _between(m[1]) for m in means])
+        columns.append(onp.where(inside, mixture / mass, 0))
+    return onp.stack(columns, axis=1)
 
 
-def posterior(x) -> np.ndarray:
+def posterior(x) -> onp.ndarray:
     """p(k | x) = p(x | k) / Σ_j p(x | j): `x` (n, 2) in [0, 1] -> (n, 3); InputError outside the square."""
     p = densities(x)
     if not p.any(axis=1).all():
@@ -80,7 +80,7 @@ def posterior(x) -> np.ndarray:
     return p / p.sum(axis=1, keepdims=True)
 
 
-def bayes_classes(x) -> np.ndarray:
+def bayes_classes(x) -> onp.ndarray:
     """The class of the largest posterior, the best guess that there is: `x` (n, 2) -> (n,)."""
     return posterior(x).argmax(axis=1)
 
@@ -94,36 +94,36 @@ def bayes_error() -> float:
 @cache
 def levels() -> tuple[float, ...]:
     """Of each class the density level above which lies `MASS` of the class, to 1 %."""
-    p = -np.sort(-densities(midpoints()), axis=0)
-    within = np.cumsum(p, axis=0) < MASS * p.sum(axis=0)
-    return tuple(p[within.sum(axis=0), np.arange(len(MEANS))].tolist())
+    p = -onp.sort(-densities(midpoints()), axis=0)
+    within = onp.cumsum(p, axis=0) < MASS * p.sum(axis=0)
+    return tuple(p[within.sum(axis=0), onp.arange(len(MEANS))].tolist())
 
 
-def typicality(x) -> np.ndarray:
+def typicality(x) -> onp.ndarray:
     """p(x | k) / level of class k: `x` (n, 2) -> (n, 3); at least 1 in the region that holds `MASS` of the class."""
     return densities(x) / levels()
 
 
-def kind_of_error(x_adv, taken_for) -> np.ndarray:
+def kind_of_error(x_adv, taken_for) -> onp.ndarray:
     """The kind of each error: `x_adv` (n, 2), `taken_for` (n,) the classes predicted there -> (n,) of "I" and "II"."""
     p = densities(x_adv)
     k = check_labels(taken_for, len(MEANS), len(p))
-    rows = np.arange(len(p))
+    rows = onp.arange(len(p))
     likely = 2 * p[rows, k] >= p.sum(axis=1)
     typical = typicality(x_adv)[rows, k] >= 1
-    return np.where(likely & typical, "II", "I")
+    return onp.where(likely & typical, "II", "I")
 
 
-def sample(rng: np.random.Generator, n: int, dtype=np.float32) -> Split:
+def sample(rng: onp.random.Generator, n: int, dtype=onp.float32) -> Split:
     """n labelled points: x (n, 2) in [0, 1], y (n,), every class equally likely."""
     if n < 1:
         raise InputError(f"n = {n}: ask for at least one point")
     y = rng.integers(len(MEANS), size=n)
-    x = np.empty((n, 2))
+    x = onp.empty((n, 2))
     for k, means in enumerate(MEANS):
-        rows = np.flatnonzero(y == k)
+        rows = onp.flatnonzero(y == k)
         while len(rows):
-            x[rows] = np.array(means)[rng.integers(len(means), size=len(rows))]
+            x[rows] = onp.array(means)[rng.integers(len(means), size=len(rows))]
             x[rows] += STD * rng.standard_normal((len(rows), 2))
             rows = rows[((x[rows] < 0) | (x[rows] > 1)).any(axis=1)]
     return Split(x.astype(dtype), y)
@@ -131,14 +131,14 @@ def sample(rng: np.random.Generator, n: int, dtype=np.float32) -> Split:
 
 def load(seed: int = 7, train: int = 1000, validation: int = 1000, test: int = 400) -> Digits:
     """Three independent samples, in the form that training takes; `side` is 0, as there are no pictures."""
-    rng = np.random.default_rng(seed)
+    rng = onp.random.default_rng(seed)
     return Digits(*(sample(rng, n) for n in (train, validation, test)), 0, f"toy problem, seed {seed}")
 
 
-def midpoints(side: int = GRID) -> np.ndarray:
+def midpoints(side: int = GRID) -> onp.ndarray:
     """The midpoints of side·side equal cells of the square, (side², 2), row by row: x₁ runs fastest."""
-    t = (np.arange(side) + 0.5) / side
-    return np.stack(np.meshgrid(t, t), axis=-1).reshape(-1, 2)
+    t = (onp.arange(side) + 0.5) / side
+    return onp.stack(onp.meshgrid(t, t), axis=-1).reshape(-1, 2)
 
 
 def _between(mean: float) -> float:
@@ -146,8 +146,8 @@ def _between(mean: float) -> float:
     return (erf((1 - mean) / (STD * sqrt(2))) + erf(mean / (STD * sqrt(2)))) / 2
 
 
-def _points(x) -> np.ndarray:
-    x = np.asarray(x, float)
-    if x.ndim != 2 or x.shape[1] != 2 or not np.isfinite(x).all():
+def _points(x) -> onp.ndarray:
+    x = onp.asarray(x, float)
+    if x.ndim != 2 or x.shape[1] != 2 or not onp.isfinite(x).all():
         raise InputError(f"expected finite points (n, 2), got shape {x.shape}")
     return x

@@ -20,7 +20,7 @@ import numpy as onp
 
 from . import adjoint, critic, network, objectives
 from .attacks.targets import RunningConfidence
-from .checks import check_images, check_labels
+from .checks import check_images, check_labels, check_params
 from .data import Digits
 from .errors import DivergenceError, InputError
 from .files import load_npz, save_npz
@@ -43,6 +43,9 @@ from .settings import (
 FAST = Routes(adjoint.logits, adjoint.scores, adjoint.unrolled, adjoint.input_gradient, adjoint.gradient_gaps)
 
 Progress = Callable[[int, int, dict[str, float]], None]
+
+# No loss, confidence or length of a training that still works comes near it.
+DIVERGED = 1e6
 
 
 @dataclass
@@ -87,8 +90,8 @@ def train(
 
     progress(epoch, epochs, record) is called after every epoch.  checkpoint: a file written after every epoch, so
     that an interrupt loses one epoch at most; `resume` goes on from it if it is there.
-    Raises `DivergenceError`, which names the term and the epoch, as soon as a loss or a weight is not finite, and
-    `InputError` on unfit data or a checkpoint of another run.
+    Raises `DivergenceError`, which names the term and the epoch, as soon as a loss or a weight is not finite or
+    beyond 1e6, and `InputError` on unfit data or a checkpoint of another run.
     """
     state = start(data, defence, training, seed, check_data(data))
     run = {"defence": defence.name, **asdict(defence), "seed": seed, "data": fingerprint(data)}
@@ -146,11 +149,11 @@ def _epoch(state: State, data: Digits, defence: Defence, training: Training, via
         else:
             record = _classifier_step(state, _objective(state, x[rows], y[rows], defence, via), training, rate)
         for name, value in record.items():
-            _check_finite(name, value, state, defence)
+            _check(name, value, state, defence)
             sums[name] = sums.get(name, 0.0) + value * len(rows)
     # A step can overflow that no loss has seen yet.
-    weights = sum(float(onp.sum(a, dtype=float)) for layer in state.params for a in layer)
-    _check_finite("the sum of the weights", weights, state, defence)
+    weights = sum(float(onp.sum(a, dtype=float)) for layer in state.params + (state.critic or []) for a in layer)
+    _check("the sum of the weights", weights, state, defence, onp.inf)
     record = {name: total / len(x) for name, total in sums.items()}
     record |= {"epoch": state.epoch + 1, "pretraining": pretraining, "learning_rate": rate}
     for name in ("train", "validation"):
@@ -158,10 +161,10 @@ def _epoch(state: State, data: Digits, defence: Defence, training: Training, via
     return record
 
 
-def _check_finite(name: str, value: float, state: State, defence: Defence) -> None:
-    if not onp.isfinite(value):
+def _check(name: str, value: float, state: State, defence: Defence, bound: float = DIVERGED) -> None:
+    if not abs(value) < bound:  # nan is not below it either
         raise DivergenceError(
-            f"{name} became {value} in epoch {state.epoch + 1} of {defence.name}: lower the learning rate"
+            f"{name} became {value:g} in epoch {state.epoch + 1} of {defence.name}: lower the learning rate"
         )
 
 
@@ -238,7 +241,7 @@ def _critic_steps(
     record = {name: value for name, (_, value) in (terms | critic_terms).items()}
     return record | {
         "attack_success": float(onp.mean(y_hat != predict(attacked.logits))),
-        "target_confidence": float(onp.mean(state.running.value[targets])),
+        "target_confidence": float(onp.mean(attacked.target_confidence)),
         "mean_r": float(onp.mean(onp.linalg.norm(attacked.images - x, axis=1))),
     }
 
@@ -278,6 +281,7 @@ def load_checkpoint(path: str | Path, run: dict | None = None) -> State:
             name: [(arrays[f"{name}.W{i}"], arrays[f"{name}.b{i}"]) for i in range(_depth(arrays, name))]
             for name in ("params", "adam.m", "adam.v", "critic", "critic_adam.m", "critic_adam.v")
         }
+        check_params(lists["params"])
         state = State(lists["params"], Adam(lists["adam.m"], lists["adam.v"], steps[1]), running, rng)
         if lists["critic"]:
             state.critic = lists["critic"]

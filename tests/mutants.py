@@ -116,7 +116,7 @@ MUTANTS = [
     ),
     Mutant(
         "divergence-target-attached", f"{OBJECTIVE}[virtual]", "objectives.py",
-        "losses.kl_from_logits(stop_gradient(z),", "losses.kl_from_logits(z,",
+        "losses.kl_divergence(stop_gradient(z),", "losses.kl_divergence(z,",
         "p(x), the target of the divergence, is differentiated too.",
     ),
     Mutant(

@@ -115,7 +115,7 @@ def batch_keys(name, prefix, t):
     x, y, pred = z["x"], z["y"], predict(z["logits"])
     running = RunningConfidence.start(5, np.float64).update(z["conf"], pred)
     s = AdversaryCritic(generator=Generator(confidence=CONFIDENCES[prefix]))
-    z0, own, x_hat = O.generate(params, x, t, running, s.generator)
+    z0, own, x_hat, _ = O.generate(params, x, t, running, s.generator)
     y_hat = predict(network.logits(params, x_hat))
     kept = y_hat != pred
     x_rec = unrolled(params, x_hat, pred, own)

@@ -30,7 +30,7 @@ SMALL = replace(
     defences={name: replace(d, hidden=(8,)) if name == "critic" else d for name, d in settings.QUICK.defences.items()},
 )
 RUN = ["--quick", "--defences", "undefended,critic", "--jobs", "2"]
-OPTIONS = "quick long paper defences seeds epochs side hidden data out jobs resume help".split()
+OPTIONS = "quick long paper defences select seeds epochs side hidden data out jobs resume help".split()
 DRAWN = [(Path("p.png"), "a caption")]
 
 
@@ -54,16 +54,20 @@ def finished(tmp_path_factory):
 
 def test_a_run_writes_and_prints_its_table(finished):
     out, printed = finished
-    assert {path.name for path in out.iterdir()} == {"README.md", "table.md", "table.json", "checkpoints"}
-    assert {path.name for path in (out / "checkpoints").iterdir()} == {"undefended-0.npz", "critic-0.npz"}
+    assert {path.name for path in out.iterdir()} == {"table.md", "table.json", "checkpoints"}
+    assert {path.name for path in (out / "checkpoints").iterdir()} == {"README.md", "undefended-0.npz", "critic-0.npz"}
     table = (out / "table.md").read_text(encoding="utf-8")
-    assert table in printed and "| undefended |" in table and "| critic     |" in table
+    assert table in printed and "| undefended       |" in table and "| adversary critic |" in table
     assert "p.png: a caption" in printed
     runs = json.loads((out / "table.json").read_text())["runs"]
     assert [run["defence"] for run in runs] == ["undefended", "critic"]
     assert len(runs[0]["history"]) == 9
     # Not on a terminal: a line a run, no bars.
-    lines = [line for line in printed.splitlines() if re.match(r"\w+, seed 0: 9 epochs, validation error", line)]
+    lines = [
+        line
+        for line in printed.splitlines()
+        if re.match(r"\w+, seed 0: 9 epochs with pre-training, validation error", line)
+    ]
     assert len(lines) == 2 and "\r" not in printed
 
 
@@ -104,7 +108,7 @@ def test_ctrl_c_keeps_the_epochs_and_resume_ends_the_same(finished, tmp_path, ca
         time.sleep(0.05)
     else:
         raise AssertionError("processes are left")
-    assert {path.suffix for path in (out / "checkpoints").iterdir()} == {".npz"}, "nothing half-written"
+    assert {path.suffix for path in (out / "checkpoints").iterdir()} == {".npz", ".md"}, "nothing half-written"
     assert 1 <= load_checkpoint(checkpoint).epoch <= 9
     assert not (out / "table.md").exists()
 
@@ -132,7 +136,7 @@ def refused(capsys, *argv):
         ("--defences=", "unknown defence ''"),
         ("--hidden nonsense", "--hidden nonsense: give widths joined by hyphens"),
         ("--hidden 20x20", "--hidden 20x20"),
-        ("--hidden 0", r"hidden = \(0,\): give positive widths"),
+        ("--hidden 0", r"hidden = \(0,\): give whole positive widths"),
         ("--hidden=-5", "--hidden -5: give widths"),
         ("--hidden 8--8", "--hidden 8--8"),
         ("--hidden -5", "--hidden -5: give widths"),
@@ -161,7 +165,7 @@ def test_an_output_folder_that_cannot_be_is_refused_before_training(capsys, tmp_
     file = tmp_path / "file"
     file.write_text("mine")
     for out in (file, file / "below"):
-        assert f"cannot write {out / 'README.md'}" in refused(capsys, "--quick", "--out", out)
+        assert f"cannot write {out / 'checkpoints' / 'README.md'}" in refused(capsys, "--quick", "--out", out)
     assert file.read_text() == "mine"
 
 
@@ -226,7 +230,7 @@ def test_paper_first_says_how_long_it_takes(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(settings, "PAPER", SMALL)
     monkeypatch.setattr(experiment, "run_all", stop)
     assert demo.main(["--paper", "--out", str(tmp_path)]) == 130
-    assert "Training will take about 0.0 h" in capsys.readouterr().out
+    assert "Training will take about " in capsys.readouterr().out
 
 
 RECORD = {
@@ -269,4 +273,4 @@ def test_without_tqdm_or_terminal_a_run_is_a_line(terminal, monkeypatch, capsys)
         bars("margin", 1, epoch, 2, {"margin": 0.5, "validation_error": 0.1})
     bars.close()
     out, err = capsys.readouterr()
-    assert out == "margin, seed 1: 2 epochs, validation error 10.0 %, loss 0.50\n" and err == ""
+    assert out == "margin, seed 1: 2 epochs with pre-training, validation error 10.0 %, loss 0.50\n" and err == ""

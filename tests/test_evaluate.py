@@ -113,7 +113,8 @@ def test_the_interval_holds_the_mean_and_shrinks_with_n(seed):
         widths.append((high - low) / 2)
         np.testing.assert_allclose(widths[-1], 1.96 * ratios.std() / len(ratios) ** 0.5, rtol=0.2)
     assert widths[1] < widths[0] / 2
-    assert robustness([3.0]).interval() == (1.5, 1.5)
+    assert np.isnan(robustness([3.0]).interval()).all()  # one image tells nothing of the spread
+    assert robustness([3.0, 3.0]).interval() == (1.5, 1.5)
 
 
 def test_error_and_wilsons_interval():
@@ -242,8 +243,12 @@ def test_an_all_zero_image_is_refused():
         ({"x": images()[0] * 255}, r"in \[0, 1\]"),
         ({"y": images()[1][:-1]}, "expected 12 labels"),
         ({"y": images()[1] + K}, "labels must be in 0..3"),
-        ({"batch": 0}, "at least 1"),
-        ({"subset": {"DeepFool": 0}}, "at least 1"),
+        ({"batch": 0}, "batch = 0: give a whole number, 1 or more"),
+        ({"subset": {"DeepFool": 0}}, "DeepFool = 0: give a whole number, 1 or more"),
+        ({"batch": 2.5}, "batch = 2.5: give a whole number"),
+        ({"attacks": {}}, "attacks is empty"),
+        ({"model": lambda x: x @ np.ones((7, 3))}, "the model fails on x of shape"),
+        ({"model": lambda x: logits(x)[:, 0]}, "expected .n, k."),
         ({"subset": {"deepfool": 3}}, "subset names deepfool: choose from DeepFool"),
         ({"model": 3}, "a model is"),
     ],

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from reference import figures
 from reference.errors import InputError
-from reference.figures import Attacked, digit_sheet, robust_accuracy, save, training_curves, two_kinds
+from reference.figures import Panel, digit_sheet, robust_accuracy, save, training_curves, two_kinds
 
 DEFENCES = ["undefended", "adversary critic"]
 
@@ -34,7 +34,7 @@ def kinds(kinds=("I", "II", "")):
     predicted = np.repeat(np.arange(2), 5)[None].repeat(10, axis=0)
     typical = np.stack([predicted + 0.5, 1.5 - predicted], axis=-1)
     starts, ends = rng.random((2, len(kinds), 2))
-    panel = Attacked(predicted, starts, ends, np.array(kinds, "U2"))
+    panel = Panel(predicted, starts, ends, np.array(kinds, "U2"))
     x, y = rng.random((20, 2)), np.arange(20) % 2
     return two_kinds({"before": panel, "after": panel}, x, y, predicted, typical, ["A", "B"], note="A note.")
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from strategies import arrays
 
 from reference import numerics as N
-from reference.errors import InputError
 
 # name: (function of (n, d), the same by other means)
 FUNCTIONS = {
@@ -267,13 +266,6 @@ def test_like_casts_constants_and_leaves_what_is_differentiated():
     x = onp.zeros(2, onp.float32)
     assert N.like(0.5, x).dtype == onp.float32 and N.like(onp.float64(0.5), x).dtype == onp.float32
     assert grad(lambda c: N.like(c, x) * 3.0)(0.5) == 3
-
-
-def test_mixed_dtypes_are_refused():
-    a, b = onp.zeros(1, onp.float32), onp.zeros(1)
-    assert N.common_dtype(a, a) == onp.float32 and N.common_dtype(b) == onp.float64
-    with pytest.raises(InputError, match="float32 and float64"):
-        N.common_dtype(a, b)
 
 
 def test_size_is_the_euclidean_length_of_a_list():

@@ -293,7 +293,7 @@ def test_the_classifiers_parameters_are_fixed_in_the_critics_objective():
     q, g = authors("toy"), Generator()
 
     def f(params):
-        _, _, x_hat = O.generate(params, q.x, q.targets, q.running, g)
+        _, _, x_hat, _ = O.generate(params, q.x, q.targets, q.running, g)
         return O.total(O.critic_objective(q.critic, q.x, q.y, x_hat, q.targets, None, None, 10.0))
 
     zero_gradient(f, q.params)

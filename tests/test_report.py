@@ -58,7 +58,7 @@ def test_published_values_are_the_papers():
     assert report.PUBLISHED == {name: tuple(map(float, values)) for name, *values in rows}
     assert report.COLUMNS == ("DeepFool", "Carlini-Wagner", "high-confidence")
     printed = report.published(["critic", "mine", "margin"])
-    assert cells(printed) == ["critic", "1.18", "0.290", "0.272", "0.575"]
+    assert cells(printed) == ["adversary critic", "1.18", "0.290", "0.272", "0.575"]
     assert cells(printed, 1) == ["margin", "0.84", "0.262", "0.230", "0.453"]
     assert len(printed.splitlines()) == 4
 
@@ -67,7 +67,8 @@ def test_one_seed_shows_the_mean_and_half_the_interval():
     run = outcome()
     text = report.table([run])
     header = [cell.strip() for cell in text.splitlines()[0].strip("|").split("|")]
-    assert header == ["defence", "error %", "ρ DeepFool", "ρ Carlini-Wagner", "ρ high-confidence", "ρ smallest"]
+    columns = ["ρ DeepFool (10)", "ρ Carlini-Wagner (10)", "ρ high-confidence (10)", "ρ smallest (10)"]
+    assert header == ["defence", "error %", *columns]
     name, error, *rhos = cells(text)
     low, high = run.true.error_interval()
     assert (name, error) == ("undefended", f"10.0 ±{50 * (high - low):.1f}")

@@ -225,7 +225,7 @@ def test_a_batch_is_running_confidence_attack_critic_step_classifier_step(s):
     own = pick(softmax(z), predict(z))
     running = state.running.update(own, predict(z))
     targets = objectives.choose_targets(theta, x, s.generator, state.rng)
-    x_hat = objectives.generate(theta, x, targets, running, s.generator).images
+    _, _, x_hat, C = objectives.generate(theta, x, targets, running, s.generator)
     y_hat = predict(network.logits(theta, x_hat))
 
     def noise():
@@ -255,7 +255,9 @@ def test_a_batch_is_running_confidence_attack_critic_step_classifier_step(s):
     for name, (_, value) in (terms | judged).items():
         np.testing.assert_allclose(record[name], value, rtol=1e-10, err_msg=name)
     np.testing.assert_allclose(record["attack_success"], np.mean(y_hat != predict(z)))
-    np.testing.assert_allclose(record["target_confidence"], np.mean(running.value[targets]))
+    expected = {"running": running.value[targets], "own": own}.get(s.generator.confidence, s.generator.confidence)
+    np.testing.assert_allclose(record["target_confidence"], np.mean(expected))
+    np.testing.assert_allclose(C, expected * np.ones(len(x)))
     np.testing.assert_allclose(record["mean_r"], np.mean(np.linalg.norm(x_hat - x, axis=1)))
     np.testing.assert_allclose(record["train_error"], np.mean(predict(network.logits(params, x)) != y))
     assert got.rng.bit_generator.state == state.rng.bit_generator.state

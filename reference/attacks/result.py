@@ -119,7 +119,10 @@ def probe(model: Model, x) -> tuple[onp.ndarray, onp.ndarray]:
     top, second = onp.argsort(-z, axis=1)[:, :2].T
     gradient = pull_back(one_hot(top, z.shape[1], z.dtype) - one_hot(second, z.shape[1], z.dtype))
     if getattr(gradient, "shape", None) != x.shape or gradient.dtype != x.dtype:
-        raise InputError(f"the input gradient must be an array like x, {x.dtype} {x.shape}")
+        raise InputError(
+            f"the input gradient must be an array like x, {x.dtype} {x.shape}; write logits with autograd.numpy, "
+            "or pass a pair (logits, input_gradient)"
+        )
     if not onp.isfinite(gradient).all():
         raise InputError("the input gradient has nan or infinite entries: check the model's parameters")
     return z, gradient
@@ -163,6 +166,3 @@ def describe(name: str, labels: str, box, **settings) -> str:
     words = {key.replace("_", " "): value for key, value in settings.items()}
     rest = [f"{key} {value if isinstance(value, str) else format(value, 'g')}" for key, value in words.items()]
     return ", ".join([name, f"from the {labels} label", limits, *rest])
-
-
-Attack = Callable[..., AttackResult]

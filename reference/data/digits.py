@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import numpy as onp
 
 from reference.errors import InputError
 from reference.files import load_npz
@@ -24,8 +24,8 @@ TRAIN, VALIDATION, TEST = 3500, 500, 1000
 class Split(NamedTuple):
     """Images x (n, side * side) in [0, 1], flat row by row, and their labels y (n,) int64."""
 
-    x: np.ndarray
-    y: np.ndarray
+    x: onp.ndarray
+    y: onp.ndarray
 
 
 class Digits(NamedTuple):
@@ -38,7 +38,7 @@ class Digits(NamedTuple):
     source: str
 
 
-def load(side: int = 14, dtype: Any = np.float32) -> Digits:
+def load(side: int = 14, dtype: Any = onp.float32) -> Digits:
     """Return the embedded digits: 3,500 / 500 / 1,000 images, classes balanced, `side` 14 or 28.
 
     Raises `InputError` for another side or dtype, and if the embedded file is missing or damaged.
@@ -57,26 +57,26 @@ def load(side: int = 14, dtype: Any = np.float32) -> Digits:
 
 def cut(split: Split, *sizes: int) -> list[Split]:
     """Cut a split into consecutive ones of the given sizes, and what is left."""
-    ends = np.cumsum(sizes)
-    return [Split(*part) for part in zip(*(np.split(a, ends) for a in split), strict=True)]
+    ends = onp.cumsum(sizes)
+    return [Split(*part) for part in zip(*(onp.split(a, ends) for a in split), strict=True)]
 
 
-def to_split(images: np.ndarray, labels: np.ndarray, side: int, dtype: Any) -> Split:
+def to_split(images: onp.ndarray, labels: onp.ndarray, side: int, dtype: Any) -> Split:
     """Make a split of images (n, 28, 28) uint8; side 14 is the mean of each block of 2 by 2.
 
     Sums are taken in integers and divided once, so every value is the float nearest to the exact
     one: sum / 255 for side 28, sum / 1020 for side 14.
     """
-    if not isinstance(side, int | np.integer) or side not in (14, 28):
+    if not isinstance(side, int | onp.integer) or side not in (14, 28):
         raise InputError(f"side must be 14 or 28, got {side!r}; MNIST's images are 28 by 28")
     try:
-        dtype = np.dtype(dtype)
+        dtype = onp.dtype(dtype)
     except TypeError:
         pass  # not a dtype at all, so neither of the two below
-    if dtype not in (np.float32, np.float64):
+    if dtype not in (onp.float32, onp.float64):
         raise InputError(f"dtype must be float32 or float64, got {dtype}; use np.float32")
     block = 28 // side
-    sums = images.reshape(-1, side, block, side, block).sum(axis=(2, 4), dtype=np.uint16)
+    sums = images.reshape(-1, side, block, side, block).sum(axis=(2, 4), dtype=onp.uint16)
     x = sums.reshape(len(images), side * side).astype(dtype)
     x /= 255 * block**2
-    return Split(x, labels.astype(np.int64))
+    return Split(x, labels.astype(onp.int64))

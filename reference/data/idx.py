@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import numpy as onp
 
 from reference.data.digits import Digits, Split, cut, to_split
 from reference.errors import InputError
@@ -19,7 +19,7 @@ from reference.errors import InputError
 AGAIN = "download it again"
 
 
-def load_idx(folder: str | Path, side: int = 14, dtype: Any = np.float32) -> Digits:
+def load_idx(folder: str | Path, side: int = 14, dtype: Any = onp.float32) -> Digits:
     """Return the data set in `folder`: t10k-* is the test split, the last sixth of train-* the
     validation split (MNIST: 50,000 / 10,000 / 10,000), in the order of the files.
 
@@ -68,7 +68,7 @@ def _find(folder: Path, which: str, what: str, axes: int) -> Path:
     )
 
 
-def _read(path: Path, axes: int) -> np.ndarray:
+def _read(path: Path, axes: int) -> onp.ndarray:
     """Return the bytes of an IDX file as an array with the given number of axes."""
     data = _bytes(path)
     magic = bytes([0, 0, 8, axes])
@@ -86,7 +86,7 @@ def _read(path: Path, axes: int) -> np.ndarray:
         raise InputError(
             f"{path} is {kind}: its header promises {prod(shape)} bytes of data, it has {len(data) - start}; {AGAIN}"
         )
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    return onp.frombuffer(data, onp.uint8, offset=start).reshape(shape)
 
 
 def _bytes(path: Path) -> bytes:
