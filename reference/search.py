@@ -32,10 +32,10 @@ from .train import train
 _BASE = DEMO.defences["critic"]
 CANDIDATES: dict[str, Sequence[Defence]] = {
     "undefended": [Undefended()],
-    "adversarial": [AdversarialTraining(e, "linf") for e in (0.1, 0.15, 0.2)]
-    + [AdversarialTraining(e, "l2") for e in (1.0, 1.5)],
-    "virtual": [VirtualAdversarial(e) for e in (1.0, 1.5, 2.0)],
-    "margin": [Margin(e) for e in (0.5, 0.8, 1.2)],
+    "adversarial": [AdversarialTraining(e, "linf") for e in (0.05, 0.1, 0.15, 0.2)]
+    + [AdversarialTraining(e, "l2") for e in (1.0, 1.5, 2.0)],
+    "virtual": [VirtualAdversarial(e) for e in (0.7, 1.0, 1.5, 2.0)],
+    "margin": [Margin(e) for e in (0.3, 0.5, 0.65, 0.8, 1.2)],
     "critic": [
         replace(_BASE, critic_weight=2.0),
         replace(_BASE, critic_weight=4.0),
@@ -69,7 +69,8 @@ def judge(name: str, defence: Defence, seed: int = 0) -> dict:
     found = evaluate(adjoint.as_model(state.params), *data.validation, attacks)
     rho = {attack: robustness.rho for attack, robustness in found.attacks.items()}
     seconds = time.perf_counter() - began
-    return {"name": name, "settings": repr(defence), "error": found.error, "rho": rho, "seconds": round(seconds)}
+    about = {"name": name, "settings": repr(defence), "training": repr(DEMO.training), "seed": seed}
+    return about | {"error": found.error, "rho": rho, "seconds": round(seconds)}
 
 
 def select(results: Sequence[dict]) -> tuple[dict, dict]:
@@ -107,11 +108,11 @@ def search(out: Path, only: str | None, jobs: int) -> list[dict]:
         raise InputError(f"--jobs {jobs}: give at least 1")
     try:
         results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
-        done = {(result["name"], result["settings"]) for result in results}
+        done = {(result["name"], result["settings"], result["training"]) for result in results}
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise InputError(f"{out} is not a file of this program ({error}): remove it, or name another") from None
     tasks = [(name, c) for name, cs in CANDIDATES.items() for c in cs if only in (None, name)]
-    tasks = [(name, c) for name, c in tasks if (name, repr(c)) not in done]
+    tasks = [(name, c) for name, c in tasks if (name, repr(c), repr(DEMO.training)) not in done]
     if not tasks:
         return results
     write_json(out, results)  # fails now, not after the first training
@@ -125,17 +126,16 @@ def search(out: Path, only: str | None, jobs: int) -> list[dict]:
 
 
 def table(results: Sequence[dict]) -> str:
-    """All candidates, and which rule chooses them."""
-    labels = {repr(c): f"{name}: {short(c)}".removesuffix(": ") for name, cs in CANDIDATES.items() for c in cs}
+    """All candidates as they are now, trained by today's recipe, and which rule chooses them."""
     rows = []
-    for name in CANDIDATES:
-        own = [result for result in results if result["name"] == name]
+    for name, candidates in CANDIDATES.items():
+        labels = {repr(c): f"{name}: {short(c)}".removesuffix(": ") for c in candidates}
+        own = [r for r in results if r["settings"] in labels and r["training"] == repr(DEMO.training)]
         chosen = select(own) if own else ()
         for result in own:
             mark = " and ".join(str(rule) for rule, best in enumerate(chosen, 1) if best is result)
             rho = [f"{value:.3f}" for value in result["rho"].values()]
-            label = labels.get(result["settings"], result["settings"])
-            rows.append([label, f"{100 * result['error']:.1f}", *rho, mark])
+            rows.append([labels[result["settings"]], f"{100 * result['error']:.1f}", *rho, mark])
     return grid(["candidate", "error %", "ρ DeepFool", "ρ high-confidence", "chosen by rule"], rows)
 
 

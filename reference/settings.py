@@ -221,8 +221,8 @@ DEMO = Experiment(
     defences={
         "undefended": Undefended(),
         "adversarial": AdversarialTraining(0.1),
-        "virtual": VirtualAdversarial(1.0),
-        "margin": Margin(0.5),
+        "virtual": VirtualAdversarial(0.7),
+        "margin": Margin(0.65),
         "critic": AdversaryCritic(
             critic_weight=2.0, hidden=(256, 256), input_noise=0.05, hidden_noise=0.25, penalty_weight=1.0
         ),
@@ -239,7 +239,7 @@ ROBUST = {
     "undefended": Undefended(),
     "adversarial": AdversarialTraining(1.5, "l2"),
     "virtual": VirtualAdversarial(2.0),
-    "margin": Margin(0.5),
+    "margin": Margin(0.65),
     "critic": replace(DEMO.defences["critic"], generator=Generator(gradient="full")),
 }
 """Of each defence the candidate with the largest ρ among those within one point of its smallest validation error."""

@@ -63,11 +63,7 @@ def test_a_run_writes_and_prints_its_table(finished):
     assert [run["defence"] for run in runs] == ["undefended", "critic"]
     assert len(runs[0]["history"]) == 9
     # Not on a terminal: a line a run, no bars.
-    lines = [
-        line
-        for line in printed.splitlines()
-        if re.match(r"\w+, seed 0: 9 epochs with pre-training, validation error", line)
-    ]
+    lines = [line for line in printed.splitlines() if re.match(r"\w+, seed 0: 9 epochs with pre-training, ", line)]
     assert len(lines) == 2 and "\r" not in printed
 
 
