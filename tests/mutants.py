@@ -574,7 +574,8 @@ MUTANTS = [
     ),
     Mutant(
         "ratio-of-means", "test_evaluate.py::test_rho_of_a_known_perturbation", "evaluate.py",
-        "size = onp.linalg.norm(x, axis=1)\n", "size = onp.full(len(x), onp.linalg.norm(x, axis=1).mean())\n",
+        "size = onp.linalg.norm(check_not_blank(x), axis=1)",
+        "size = onp.full(len(x), onp.linalg.norm(x, axis=1).mean())",
         "mean ‖r‖ / mean ‖x‖ for the mean of ‖r‖/‖x‖.",
     ),
     # The fast twins
