@@ -101,6 +101,8 @@ class Bars:
             from tqdm import tqdm
         except ImportError:
             tqdm = None
+        if tqdm is not None:
+            tqdm.monitor_interval = 0  # no thread of its own: Ctrl-C must come to this one
         self.tqdm, self.bars = tqdm if sys.stderr.isatty() else None, {}
 
     def __call__(self, defence: str, seed: int, epoch: int, epochs: int, record: dict) -> None:
