@@ -9,7 +9,7 @@ import numpy as onp
 
 from . import adjoint, figures, toy
 from .attacks import high_confidence
-from .experiment import Outcome, with_epochs
+from .experiment import SHEET_CONFIDENCE, Outcome, with_epochs
 from .numerics import predict
 from .report import NAMES, by_defence
 from .settings import Experiment, Undefended
@@ -43,7 +43,7 @@ def draw_all(outcomes: Sequence[Outcome], plan: Experiment, out: Path) -> list[t
 
 
 def digit_sheet(runs: dict[str, Outcome], plan: Experiment):
-    """The first test image of each class under the high-confidence attack from its true label, per defence."""
+    """The first test image of each class, attacked from its true label until C = 0.8, per defence."""
     sheets = [run.sheet for run in runs.values()]
     return figures.digit_sheet(
         sheets[0]["x"],
@@ -53,7 +53,7 @@ def digit_sheet(runs: dict[str, Outcome], plan: Experiment):
         onp.stack([sheet["success"] for sheet in sheets]),
         [NAMES[name] for name in runs],
         plan.side,
-        "High-confidence attack from the true label, seed 0.",
+        f"High-confidence attack from the true label, C = {SHEET_CONFIDENCE:g} for every defence; seed 0.",
     )
 
 
