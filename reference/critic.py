@@ -1,6 +1,6 @@
 """The critic D: a LeakyReLU perceptron with k independent outputs; D_j(x) > 0 reads "x is real data of class j".
 
-Gaussian noise is added to the input and after every hidden activation (method: std 0.1 and 0.5), always on in
+Gaussian noise is added to the input and after every hidden activation (the authors': std 0.1 and 0.5), always on in
 training.  It is drawn outside and passed in, so that a critic is a pure function and one draw can be shared.
 """
 

@@ -1,6 +1,6 @@
 """How robust a classifier is: ρ = mean ‖r‖/‖x‖ over test images, r the perturbation that an attack found.
 
-Two conventions, never mixed (method section 7): attacks start from the *true* label, as published, so that an image
+Two conventions, never mixed: attacks start from the *true* label, as published, so that an image
 that is misclassified to begin with counts as 0 under DeepFool; or from the *predicted* one.  Failed attacks are
 reported as a rate and never averaged in; `authors_rho` averages their last iterate in, as the authors do.
 """

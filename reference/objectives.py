@@ -1,9 +1,9 @@
 """The five defences and the critic's loss, each a visible sum of terms.
 
 This file alone decides what is held fixed.  An objective returns its terms by name, `{name: (weight, value)}`;
-`total` adds them up.  A `Routes` says which functions compute the three quantities that need second derivatives.
+`total` adds them up.  A `Routes` says which functions compute what costs: networks, input gradients, the attack.
 
-Where the gradient goes in the adversary critic's objective (method section 4):
+Where the gradient goes in the adversary critic's two losses (Matyasko & Chau 2018, as their code has it):
 
     quantity                    θ (classifier)      ω (critic)
     targets t, S, ŷ, argmax f   constant            –

@@ -7,7 +7,7 @@ Class k is an equal mixture of round Gaussians N(μ, s² I), redrawn until it fa
 so posterior, Bayes classifier and Bayes error are known.  A, B and C overlap in the middle: an attack has real data of
 another class within reach.  Elsewhere empty space lies between them, where a network may answer whatever it likes.
 
-The two kinds of error of an attacked point x̂ that is taken for class k (method section 1):
+The two kinds of error of an attacked point x̂ that is taken for class k:
 
     kind II   x̂ looks like class k: p(k | x̂) ≥ 1/2, and p(x̂ | k) reaches the level whose region holds 99 % of class k
     kind I    anything else: it is taken for a class of which it is no plausible instance

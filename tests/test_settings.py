@@ -52,7 +52,7 @@ def test_l2_lengths_scale_with_the_side_and_others_do_not():
 
 
 def test_the_paper_s_plan_is_the_authors_configuration():
-    """Method as published: sizes, rates, weights and noise."""
+    """As published with their code: sizes, rates, weights and noise."""
     t, c = S.PAPER.training, S.PAPER.defences["critic"]
     assert (t.hidden, t.batch, t.epochs, t.pretrain_epochs) == ((1200, 1200, 1200), 100, 100, 1)
     assert (t.learning_rate, t.halve_every, t.weight_decay, t.beta1, t.beta2) == (5e-4, 40, 5e-6, 0.5, 0.999)

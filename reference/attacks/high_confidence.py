@@ -1,4 +1,4 @@
-"""The high-confidence attack A_f(x, t; C): a small r with p_t(x + r) ≥ C.  Method section 5.
+"""The high-confidence attack A_f(x, t; C): a small r with p_t(x + r) ≥ C.  Source: Matyasko & Chau 2018.
 
 Newton's step on log p_t, linearised: log p_t(x') + wᵀs = log C, whose least-norm solution is
 

@@ -1,4 +1,4 @@
-"""Which class an attack aims at, and with what confidence: method section 5."""
+"""Which class an attack aims at, and with what confidence.  Source: Matyasko & Chau 2018 and their code."""
 
 from __future__ import annotations
 
