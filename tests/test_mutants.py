@@ -18,13 +18,15 @@ RED = {"AssertionError", "Failed"}  # "Failed": an exception that should have be
 
 
 @pytest.fixture(scope="session")
-def outcomes(request):
+def mutant_outcomes(request):
     """The outcome of each selected mutant, by name: one process a core works ahead while the tests ask one by one.
 
     Each job has a fresh process, forked from a server that has imported pytest, hypothesis, NumPy, SciPy and autograd
     but not the library.
     """
-    asked = [item.callspec.params for item in request.session.items if "outcomes" in getattr(item, "fixturenames", ())]
+    asked = [
+        item.callspec.params for item in request.session.items if "mutant_outcomes" in getattr(item, "fixturenames", ())
+    ]
     jobs = {p["tests"]: (p["tests"], {}) for p in asked if "tests" in p}
     jobs |= {m.name: ((m.killer,), mutants.sources(m)) for m in (p["mutant"] for p in asked if "mutant" in p)}
     context = multiprocessing.get_context("forkserver")
@@ -37,16 +39,16 @@ def outcomes(request):
 
 
 @pytest.mark.parametrize("tests", [KILLERS[0::2], KILLERS[1::2]], ids=["even", "odd"])
-def test_without_a_mutant_every_killer_passes(tests, outcomes):
+def test_without_a_mutant_every_killer_passes(tests, mutant_outcomes):
     """Otherwise a kill would mean nothing."""
-    outcome = outcomes(tests)
+    outcome = mutant_outcomes(tests)
     assert (outcome.code, outcome.failures, outcome.errors) == (0, [], []), outcome.output
     assert outcome.passed >= len(tests)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=NAMES)
-def test_the_mutant_is_killed(mutant, outcomes):
-    outcome = outcomes(mutant.name)
+def test_the_mutant_is_killed(mutant, mutant_outcomes):
+    outcome = mutant_outcomes(mutant.name)
     assert not outcome.errors, outcome.errors
     assert outcome.code == 1 and outcome.failures, f"{mutant.name} survives {mutant.killer}: {mutant.mistake}"
     assert {kind for _, kind, _ in outcome.failures} <= RED, f"not a failed assertion: {outcome.failures}"
