@@ -28,6 +28,9 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see --help")
 
 
+CHECKPOINTS = "One file per defence and seed, rewritten after every epoch; `demo.py --resume` goes on from them.\n"
+
+
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line; InputError if it is wrong."""
     parser = Parser(
@@ -133,7 +136,7 @@ def run(args: argparse.Namespace) -> None:
     data = experiment.digits(plan.side, args.data)
     if args.paper:
         print(experiment.estimate(plan, data, args.jobs), flush=True)
-    write_text(args.out / "checkpoints" / "README.md", pictures.WHAT_IS_HERE)  # fails now, not after training
+    write_text(args.out / "checkpoints" / "README.md", CHECKPOINTS)  # fails now, not after training
     with closing(Bars()) as bars:
         outcomes = experiment.run_all(plan, args.out, args.jobs, args.resume, args.data, bars)
     text = report.full_report(outcomes, plan, data.source)

@@ -31,7 +31,8 @@ scalar by the barred quantity.
    Four passes where the cross-entropy needs two; no k × d or d × d matrix is ever formed.
 
 4. Where piecewise linearity is used: m_l was held constant.  A smooth σ adds d m_l = σ''(a_l) da_l: the signal
-   σ''(a_l) ∘ (τ_{l−1} W_l) ∘ (δ_{l+1} W_{l+1}ᵀ) joins ρ_l at every hidden layer, and x̄ no longer misses a term.
+   σ''(a_l) ∘ (τ_{l−1} W_l) ∘ (δ_{l+1} W_{l+1}ᵀ) joins ρ_l at every hidden layer, and through ρ_1 reaches x̄; so it would
+   for the critic's input gradient, whose x̄ is 0 here.
 
 5. One attack step (attacks/high_confidence.py) is r_m = r_{m−1} + c_m u_m with u = (√ε + φ/n) w/n, c_m = c_{m−1} i_m,
    i_m = round(σ(C − p_t)).  Backwards, from the last step to the first, with r̄ the cotangent of r_m:

@@ -19,6 +19,8 @@ import autograd.numpy as np
 import numpy as onp
 from autograd.extend import defjvp, defvjp, notrace_primitive, primitive
 
+from .checks import check_labels
+
 
 @notrace_primitive
 def stop_gradient(x):
@@ -84,8 +86,8 @@ def norm(x):
 
 
 def one_hot(labels, k: int, dtype) -> onp.ndarray:
-    """Rows of the identity: `labels` (n,) in 0..k-1 -> (n, k)."""
-    return (onp.arange(k) == onp.asarray(labels)[:, None]).astype(dtype)
+    """Rows of the identity: `labels` (n,) in 0..k-1 -> (n, k).  InputError on any other label, here for every loss."""
+    return (onp.arange(k) == check_labels(labels, k)[:, None]).astype(dtype)
 
 
 def pick(v, labels):

@@ -15,16 +15,6 @@ from .report import NAMES, by_defence
 from .settings import Experiment, Undefended
 from .train import train
 
-WHAT_IS_HERE = """# Results of demo.py
-
-- `table.md`, `table.json`: error and robustness per defence, with the conventions they were measured by
-- `digits.png`: adversarial digits per defence
-- `robust_accuracy.png`: accuracy against perturbation size, per attack
-- `two_kinds.png`: the two kinds of error on a toy problem of known density
-- `training.png`: how training went
-- `checkpoints/`: one file per defence and seed; `demo.py --resume` goes on from them
-"""
-
 
 def draw_all(outcomes: Sequence[Outcome], plan: Experiment, out: Path) -> list[tuple[Path, str]]:
     """Draw and save every picture in `out` -> [(path, what to see)].  Seed 0 is shown where one run must be chosen."""

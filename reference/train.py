@@ -66,6 +66,8 @@ class State:
 
 def start(data: Digits, defence: Defence, training: Training, seed: int, dtype=onp.float32) -> State:
     """The state before the first epoch, on fresh weights."""
+    if not isinstance(seed, int | onp.integer) or seed < 0:
+        raise InputError(f"seed = {seed!r}: give a whole number, 0 or more")
     rng = onp.random.default_rng(seed)
     d, k = data.train.x.shape[1], int(data.train.y.max()) + 1
     params = network.init(rng, (d, *training.hidden, k), dtype)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from strategies import arrays
 
 from reference import numerics as N
+from reference.errors import InputError
 
 # name: (function of (n, d), the same by other means)
 FUNCTIONS = {
@@ -270,3 +271,10 @@ def test_like_casts_constants_and_leaves_what_is_differentiated():
 
 def test_size_is_the_euclidean_length_of_a_list():
     assert size([onp.array([3.0]), onp.array([[4.0]])]) == 5
+
+
+@pytest.mark.parametrize("labels", ([3], [-1], [0.0]), ids=str)
+def test_a_label_that_is_no_class_is_refused(labels):
+    """A row of zeros would pass for a loss of 0."""
+    with pytest.raises(InputError, match="labels must be"):
+        N.pick(onp.zeros((1, 3)), onp.array(labels))
