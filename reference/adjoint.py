@@ -60,7 +60,7 @@ from . import network
 from .attacks.high_confidence import GRADIENT_MODES
 from .attacks.model import Model
 from .errors import InputError
-from .numerics import like, log_softmax, one_hot, sigmoid, softmax, stop_gradient
+from .numerics import like, one_hot, sigmoid, stop_gradient
 
 
 class Pass:
@@ -69,13 +69,14 @@ class Pass:
     def __init__(self, params: network.Params, x, slope: float = 0.0, noise=None):
         self.params = params
         self.h = []  # h_{l−1}: the input of layer l, noise included
-        self.m = []  # m_l of the hidden layers
+        self.m = []  # m_l of the hidden layers, in the dtype of a: a product with booleans costs three times as much
         a = x
         for l, (W, b) in enumerate(params):
             if l > 0:
-                m = a > 0
+                m = (a > 0).astype(a.dtype)
                 if slope:
-                    m = onp.where(m, a.dtype.type(1), a.dtype.type(slope))
+                    m *= 1 - slope
+                    m += slope
                 self.m.append(m)
                 a *= m
             h = a if noise is None else a + noise[l]
@@ -115,20 +116,21 @@ class Pass:
 
 def _times(s, W):
     """s @ W as one matrix product, however many axes `s` has."""
-    return (s.reshape(-1, len(W)) @ W).reshape(*s.shape[:-1], W.shape[1])
+    return s @ W if s.ndim == 2 else (s.reshape(-1, len(W)) @ W).reshape(*s.shape[:-1], W.shape[1])
 
 
-def weight_gradients(params, lefts, rights, bias_signals):
-    """W̄_l = leftsᵀ rights, one product per layer over all stacked rows; b̄_l = Σ_rows bias_signals; flat list."""
-    gradients = []
-    for l, (W, b) in enumerate(params):
-        if not lefts:  # every example had stopped before the first step
-            gradients += [onp.zeros_like(W), onp.zeros_like(b)]
-            continue
-        left = onp.concatenate([rows[l] for rows in lefts])
-        right = onp.concatenate([rows[l] for rows in rights])
-        gradients += [left.T @ right, sum(rows[l].sum(axis=0) for rows in bias_signals)]
-    return gradients
+def weight_gradients(params, second, first) -> network.Params:
+    """W̄_l = [τ_{l−1}; h_{l−1}]ᵀ [δ_l; ρ_l] and b̄_l = Σ_rows ρ_l over all the passes at once, one product per layer.
+
+    second: pairs (τ_0 …, δ_1 …), of which only the weights have a part; first: pairs (h_0 …, ρ_1 …), at least one.
+    """
+    gradient = []
+    for l in range(len(params)):
+        left = onp.concatenate([tau[l] for tau, _ in second] + [h[l] for h, _ in first])
+        right = onp.concatenate([delta[l] for _, delta in second] + [rho[l] for _, rho in first])
+        rho = right[sum(len(delta[l]) for _, delta in second) :]
+        gradient.append((left.T @ right, onp.ones(len(rho), rho.dtype) @ rho))
+    return gradient
 
 
 def flat(params):
@@ -149,94 +151,108 @@ def first_order_only(name, *values):
         )
 
 
-class _Step:
-    """What one attack step leaves behind for its reverse pass; rows are the examples it was taken for."""
+class Step:
+    """One attack step, and what it leaves behind for its reverse pass.  Section 5's letters; rows are examples.
 
-    def __init__(self, params, x_hat, t, C, eps, geometry):
-        self.net = Pass(params, x_hat)
-        z = self.net.z
-        self.t, self.C, self.eps, self.geometry = one_hot(t, z.shape[1], z.dtype), C, eps, geometry
-        self.p = softmax(z)
-        self.p_t = (self.p * self.t).sum(axis=1)
-        self.delta = self.net.backward(self.t - self.p)
-        self.w = self.net.to_input(self.delta)
-        gap = (log_softmax(z) * self.t).sum(axis=1) - onp.log(C)
+    net: the pass at the iterate; t: one-hot targets (n, k); C: (n,).  The step is u = move·direction.
+    """
+
+    def __init__(self, net: Pass, t, C, eps: float, geometry: str):
+        self.net, self.t, self.C, self.eps, self.geometry = net, t, C, eps, geometry
+        z = net.z - net.z.max(axis=1, keepdims=True)
+        p = onp.exp(z)
+        total = p.sum(axis=1, keepdims=True)
+        p /= total
+        self.p, self.p_t = p, onp.vecdot(p, t)
+        self.delta = net.backward(t - p)
+        w = net.to_input(self.delta)
+        gap = onp.vecdot(z, t) - onp.log(total[:, 0]) - onp.log(C)
         self.sign, self.phi = onp.sign(gap), onp.abs(gap)
         self.slope = sigmoid(C - self.p_t)
         self.goes = onp.round(self.slope)  # i_m
         self.slope *= 1 - self.slope  # σ'(C − p_t)
         if geometry == "l2":
-            self.n = onp.sqrt(eps + (self.w * self.w).sum(axis=1))
-            self.u = ((math.sqrt(eps) + self.phi / self.n) / self.n)[:, None] * self.w
+            self.n = onp.sqrt(eps + onp.vecdot(w, w))
+            self.direction, self.move = w, (math.sqrt(eps) + self.phi / self.n) / self.n
         else:
-            size = onp.abs(self.w).sum(axis=1)
-            self.n = onp.where(size > 0, size, 1).astype(z.dtype)
-            self.u = ((math.sqrt(eps) + self.phi) / self.n)[:, None] * onp.sign(self.w)
+            size = onp.abs(w).sum(axis=1)
+            self.n = size + (size == 0)
+            self.direction, self.move = onp.sign(w), (math.sqrt(eps) + self.phi) / self.n
 
-    def cotangents(self, u_bar):
-        """ū -> (φ̄, w̄): the derivative of the step's length and direction."""
-        n, w, phi, root = self.n, self.w, self.phi, math.sqrt(self.eps)
-        if self.geometry == "l2":  # u = α w with α = √ε/n + φ/n²
-            along = (u_bar * w).sum(axis=1)
-            alpha, n_bar = (root + phi / n) / n, -along * (root + 2 * phi / n) / (n * n)
-            return along / (n * n), alpha[:, None] * u_bar + (n_bar / n)[:, None] * w
-        sign = onp.sign(w)  # u = (√ε + φ) sign(w)/‖w‖₁
-        along = (u_bar * sign).sum(axis=1) / self.n
-        return along, -((root + phi) * along / self.n)[:, None] * sign
-
-    def reverse(self, u_bar, i_bar):
-        """ū, ī -> (stacked lefts and rights per layer, ρ per layer, x̄' signals, C̄)."""
-        phi_bar, w_bar = self.cotangents(u_bar)
-        log_p_bar, p_bar = self.sign * phi_bar, -i_bar * self.slope
-        C_bar = -log_p_bar / self.C - p_bar
+    def reverse(self, r_bar, c_bar):
+        """r̄ (n, d) and i_{m+1} c̄_{m+1} (n,) -> (τ_0 …, ρ_1 …, C̄ (n,), i_m c̄_m (n,))."""
+        n, phi, root = self.n, self.phi, math.sqrt(self.eps)
+        along = onp.vecdot(r_bar, self.direction)
+        c_bar = self.move * along + c_bar
+        along *= self.goes  # ⟨ū, direction⟩
+        if self.geometry == "l2":  # move = √ε/n + φ/n², direction = w
+            phi_bar, n_bar = along / (n * n), -along * (root + 2 * phi / n) / (n * n)
+            w_bar = (self.move * self.goes)[:, None] * r_bar
+            w_bar += (n_bar / n)[:, None] * self.direction
+        else:  # move = (√ε + φ)/‖w‖₁, direction = sign(w)
+            phi_bar = along / n
+            w_bar = (-self.move * phi_bar)[:, None] * self.direction
+        log_p_bar, p_bar = self.sign * phi_bar, -c_bar * self.slope
         tau, Jv = self.net.tangent(w_bar)
-        p = self.p
-        zeta = p * ((p * Jv).sum(axis=1, keepdims=True) - Jv)
-        zeta += (log_p_bar + self.p_t * p_bar)[:, None] * (self.t - p)
-        return tau, self.net.backward(zeta), C_bar
+        zeta = self.p * (onp.vecdot(self.p, Jv)[:, None] - Jv)
+        zeta += (log_p_bar + self.p_t * p_bar)[:, None] * self.delta[-1]
+        return tau, self.net.backward(zeta), -log_p_bar / self.C - p_bar, self.goes * c_bar
+
+
+class Unrolled:
+    """The attack on raw arrays, forwards at once and in reverse on demand.
+
+    t: one-hot targets (n, k); C: (n,); first: the pass at x, if it is there already.
+    """
+
+    def __init__(self, params, x, t, C, iterations, overshoot, eps, gradient, geometry, first: Pass | None = None):
+        self.shape, self.overshoot, self.gradient = C.shape, overshoot, gradient
+        self.steps = []  # (rows, step): what was still under attack, and its step
+        rows = slice(None)  # all, at no cost
+        for _ in range(iterations):
+            step = Step(first or Pass(params, x[rows]), t[rows], C[rows], eps, geometry)
+            self.steps.append((rows, step))
+            first, u, moving = None, step.direction * ((1 + overshoot) * step.move)[:, None], step.goes > 0
+            if not moving.all():
+                rows, u = onp.arange(len(x))[rows][moving], u[moving]
+                if not len(rows):
+                    break
+            x = x.copy()  # the step before keeps its own
+            x[rows] += u
+        self.images = x
+
+    def reverse(self, g):
+        """x̂'s cotangent g (n, d) -> (pairs (τ, δ), pairs (h, ρ), x̄ (n, d), C̄ (n,))."""
+        r_bar, x_bar = (1 + self.overshoot) * g, g.copy()
+        C_bar, c_bar = onp.zeros(self.shape, g.dtype), onp.zeros(self.shape, g.dtype)
+        second, first = [], []
+        for rows, step in reversed(self.steps):
+            tau, rho, C_part, c_bar[rows] = step.reverse(r_bar[rows], c_bar[rows])
+            C_bar[rows] += C_part
+            second.append((tau, step.delta))
+            first.append((step.net.h, rho))
+            if self.gradient == "full":
+                part = step.net.to_input(rho)
+                x_bar[rows] += part
+                r_bar[rows] += (1 + self.overshoot) * part
+        return second, first, x_bar, C_bar
 
 
 @primitive
 def _unrolled(tape, x, targets, confidence, iterations, overshoot, eps, gradient, geometry, *arrays):
-    params = layers(arrays)
-    r = onp.zeros_like(x)
-    rows = onp.arange(len(x))
-    for _ in range(iterations):
-        step = _Step(params, x[rows] + (1 + overshoot) * r[rows], targets[rows], confidence[rows], eps, geometry)
-        tape.append((rows, step))
-        moving = step.goes > 0
-        rows = rows[moving]
-        if not len(rows):
-            break
-        r[rows] += step.u[moving]
-    return x + (1 + overshoot) * r
+    t = one_hot(targets, len(arrays[-1]), x.dtype)
+    tape.append(Unrolled(layers(arrays), x, t, confidence, iterations, overshoot, eps, gradient, geometry))
+    return tape[0].images
 
 
 def _unrolled_vjp(argnums, ans, args, kwargs):
-    tape, x, targets, confidence, iterations, overshoot, eps, gradient, geometry, *arrays = args
+    tape, *rest = args
     first_order_only("unrolled", *args)
 
     def vjp(g):
         first_order_only("unrolled", g)
-        params = layers(arrays)
-        r_bar = (1 + overshoot) * g
-        x_bar, C_bar, c_bar = g.copy(), onp.zeros_like(confidence), onp.zeros_like(confidence)
-        lefts, rights, signals = [], [], []
-        for rows, step in reversed(tape):
-            # c̄_m = ⟨r̄, u⟩ + i_{m+1} c̄_{m+1}; the second part is 0 for an example that stops here or later stopped.
-            u_bar = r_bar[rows]
-            c_bar[rows] = (u_bar * step.u).sum(axis=1) + c_bar[rows]
-            tau, rho, C_part = step.reverse(step.goes[:, None] * u_bar, c_bar[rows])
-            c_bar[rows] *= step.goes
-            C_bar[rows] += C_part
-            lefts += [tau, step.net.h]
-            rights += [step.delta, rho]
-            signals.append(rho)
-            if gradient == "full":
-                part = step.net.to_input(rho)
-                x_bar[rows] += part
-                r_bar[rows] += (1 + overshoot) * part
-        theta_bar = weight_gradients(params, lefts, rights, signals)
+        second, first, x_bar, C_bar = tape[0].reverse(g)
+        theta_bar = flat(weight_gradients(layers(rest[8:]), second, first))
         every = [None, x_bar, None, C_bar, None, None, None, None, None, *theta_bar]
         return tuple(every[i] for i in argnums)
 
@@ -286,7 +302,7 @@ def _outputs_vjp(argnums, ans, args, kwargs):
         rho = net.backward(g)
         every = {1: net.to_input(rho)} if 1 in argnums else {}
         if argnums[-1] > 3:  # the parameters are not always wanted: the critic's are held fixed in θ's step
-            every |= dict(enumerate(weight_gradients(net.params, [net.h], [rho], [rho]), start=4))
+            every |= dict(enumerate(flat(weight_gradients(net.params, [], [(net.h, rho)])), start=4))
         return tuple(every[i] for i in argnums)
 
     return vjp
@@ -338,15 +354,19 @@ def input_gradient(params: network.Params, x, labels, noise=None):
     return _critic_gradient([], x, onp.asarray(labels), noise, *flat(params))
 
 
+def gaps(net: Pass, y, geometry: str):
+    """-> (‖∇_x f_j − ∇_x f_y‖ (n, k), the signals of e_j − e_y, their input gradients (n, k, d)); see `gradient_gaps`."""
+    n, k = net.z.shape
+    delta = net.backward(onp.eye(k, dtype=net.z.dtype) - one_hot(y, k, net.z.dtype)[:, None])
+    w = net.to_input(delta)
+    return onp.sqrt(onp.vecdot(w, w)) if geometry == "l2" else onp.abs(w).sum(axis=2), delta, w
+
+
 @primitive
 def _gradient_gaps(tape, x, y, geometry, *arrays):
     net = Pass(layers(arrays), x)
-    n, k = net.z.shape
-    delta = net.backward(onp.eye(k, dtype=net.z.dtype) - one_hot(y, k, net.z.dtype)[:, None])  # of e_j − e_y
-    w = net.to_input(delta)
-    size = onp.sqrt(onp.einsum("njd,njd->nj", w, w)) if geometry == "l2" else onp.abs(w).sum(axis=2)
-    tape.append((net, delta, w, size))
-    return size
+    tape.append((net, *gaps(net, y, geometry)))
+    return tape[0][1]
 
 
 def _gradient_gaps_vjp(argnums, ans, args, kwargs):
@@ -355,7 +375,7 @@ def _gradient_gaps_vjp(argnums, ans, args, kwargs):
 
     def vjp(g):
         first_order_only("gradient_gaps", g)
-        ((net, delta, w, size),) = tape
+        ((net, size, delta, w),) = tape
         i, j = onp.nonzero((g != 0) & (size > 0))  # the hinge asks for one class per example
         direction = w[i, j] / size[i, j, None] if geometry == "l2" else onp.sign(w[i, j])
         tau, _ = net.keep(i).tangent(g[i, j, None] * direction)

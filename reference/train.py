@@ -18,7 +18,7 @@ from zlib import crc32
 
 import numpy as onp
 
-from . import adjoint, critic, network, objectives
+from . import adjoint, critic, fused, network, objectives
 from .attacks.targets import RunningConfidence
 from .checks import check_images, check_labels, check_params
 from .data import Digits
@@ -26,9 +26,8 @@ from .errors import DivergenceError, InputError
 from .files import load_npz, save_npz
 from .network import Params
 from .numerics import pick, predict, softmax
-from .objectives import Attacked, Routes
+from .objectives import ClassifierStep, Routes
 from .optimise import Adam, adam_step, decayed
-from .reverse import make_vjp
 from .settings import (
     AdversarialTraining,
     AdversaryCritic,
@@ -40,7 +39,15 @@ from .settings import (
 )
 
 # The one place where training chooses the fast twins over the plain definitions (objectives.PLAIN).
-FAST = Routes(adjoint.logits, adjoint.scores, adjoint.unrolled, adjoint.input_gradient, adjoint.gradient_gaps)
+FAST = Routes(
+    adjoint.logits,
+    adjoint.scores,
+    adjoint.unrolled,
+    adjoint.input_gradient,
+    adjoint.gradient_gaps,
+    fused.ClassifierStep,
+    fused.critic_step,
+)
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -212,45 +219,30 @@ def _critic_steps(
     state: State, x, y, s: AdversaryCritic, training: Training, rate: float, critic_rate: float, via: Routes
 ) -> dict[str, float]:
     """The adversary critic's batch: running confidence, x̂, critic step(s), classifier step."""
-    _update_confidence(state, x)
-    targets = objectives.choose_targets(state.params, x, s.generator, state.rng, via)
-    # The generator runs once for both steps; `to_theta` pulls what the judge says of it back to the parameters.
-    attacked, to_theta = make_vjp(
-        lambda p: objectives.generate(p, x, targets, state.running, s.generator, via), state.params
-    )
-    attacked = Attacked(*attacked)
-    y_hat = predict(network.logits(state.params, attacked.images))
+    step = via.classifier_step(state.params, x) if via.classifier_step else ClassifierStep(state.params, x, via)
+    state.running = state.running.update(step.confidence, step.predicted)
+    step.attack(state.running, s.generator, state.rng)
 
     def noise():
         return critic.draw_noise(state.rng, state.critic, len(x), s.input_noise, s.hidden_noise)
 
-    def on_this_batch(D):
-        return objectives.critic_objective(D, x, y, attacked.images, y_hat, noise(), noise(), s.penalty_weight, via)
-
+    critic_step = via.critic_step or partial(objectives.critic_step, via=via)
     critic_terms: dict[str, tuple[float, float]] = {}
     for _ in range(s.critic_steps):
-        critic_terms, gradient = objectives.differentiate(on_this_batch, state.critic)
+        critic_terms, gradient = critic_step(
+            state.critic, x, y, step.images, step.taken_for, noise(), noise(), s.penalty_weight
+        )
         state.critic, state.critic_adam = adam_step(
             state.critic, gradient, state.critic_adam, critic_rate, training.beta1, training.beta2
         )
-    final = noise()
-    terms, (direct, through_attack) = objectives.differentiate(
-        lambda pa: objectives.judge(pa[0], Attacked(*pa[1]), x, y, state.critic, final, s, via),
-        (state.params, tuple(attacked)),
-    )
-    gradient = add(direct, to_theta(through_attack))
+    terms, gradient = step.gradient(y, state.critic, noise(), s)
     state.params, state.adam = adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
     record = {name: value for name, (_, value) in (terms | critic_terms).items()}
     return record | {
-        "attack_success": float(onp.mean(y_hat != predict(attacked.logits))),
-        "target_confidence": float(onp.mean(attacked.target_confidence)),
-        "mean_r": float(onp.mean(onp.linalg.norm(attacked.images - x, axis=1))),
+        "attack_success": float(onp.mean(step.taken_for != step.predicted)),
+        "target_confidence": float(onp.mean(step.target_confidence)),
+        "mean_r": float(onp.mean(onp.linalg.norm(step.images - x, axis=1))),
     }
-
-
-def add(first: Params, second: Params) -> Params:
-    """The sum of two gradients."""
-    return [(W + V, b + c) for (W, b), (V, c) in zip(first, second, strict=True)]
 
 
 def save_checkpoint(path: str | Path, state: State, run: dict) -> None:

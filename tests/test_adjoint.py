@@ -165,3 +165,47 @@ def test_unknown_modes_are_refused_like_the_plain_definition():
         for function in (unrolled, adjoint.unrolled):
             with pytest.raises(InputError, match="choose"):
                 function(params, x, np.array([0]), 0.5, **wrong)
+
+
+SETTINGS = st.builds(
+    Generator,
+    iterations=st.integers(1, 5),
+    gradient=st.sampled_from(("truncated", "full", "detached")),
+    geometry=GEOMETRIES,
+    targets=st.sampled_from(("nearest", "uniform", "softmax")),
+    confidence=st.sampled_from(("running", "own", 0.4, 0.9)),
+)
+
+
+def both_steps(p, s, via):
+    """A batch as training sees it -> what each step says, as {name: arrays}."""
+    step = via.classifier_step(p.params, p.x) if via.classifier_step else objectives.ClassifierStep(p.params, p.x, via)
+    step.attack(p.running, s.generator, np.random.default_rng(0))
+    critic_step = via.critic_step or partial(objectives.critic_step, via=via)
+    judged = critic_step(p.critic, p.x, p.y, step.images, step.taken_for, p.noise_real, p.noise_fake, 10.0)
+    terms = step.gradient(p.y, p.critic, p.noise_real, s)
+    return {
+        "predicted": step.predicted,
+        "confidence": step.confidence,
+        "images": step.images,
+        "taken_for": step.taken_for,
+        "C": step.target_confidence,
+        "critic's terms": [np.array(v) for _, v in judged[0].values()],
+        "critic's gradient": leaves(judged[1]),
+        "terms": [np.array(weight * v) for weight, v in terms[0].values()],
+        "gradient": leaves(terms[1]),
+    }, (terms[0].keys(), judged[0].keys())
+
+
+@pytest.mark.parametrize("dtype, tolerance", ((np.float64, 1e-10), (np.float32, 1e-4)), ids=("float64", "float32"))
+@given(problem=problems(), generator=SETTINGS)
+def test_the_fused_steps(problem, generator, dtype, tolerance):
+    """Both steps as a whole, by hand, against the plain definitions, in every mode."""
+    p, s = problem.cast(dtype), AdversaryCritic(generator=generator)
+    (plain, names), (fused, other) = both_steps(p, s, objectives.PLAIN), both_steps(p, s, FAST)
+    assert names == other
+    assert np.array_equal(plain["taken_for"], fused["taken_for"])
+    for name in plain:
+        a, b = leaves(plain[name]), leaves(fused[name])
+        assert [v.dtype for v in a] == [v.dtype for v in b]
+        assert size([u - v for u, v in zip(a, b, strict=True)]) <= tolerance * size(a), name
