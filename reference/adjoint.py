@@ -66,11 +66,12 @@ from .numerics import like, one_hot, sigmoid, stop_gradient
 class Pass:
     """A forward pass of a piecewise-linear network on raw arrays, and the three other passes of the derivation."""
 
-    def __init__(self, params: network.Params, x, slope: float = 0.0, noise=None):
+    def __init__(self, params: network.Params, x, slope: float = 0.0, noise=None, a=None):
+        """a: a_1 (n, H₁), if it is known."""
         self.params = params
         self.h = []  # h_{l−1}: the input of layer l, noise included
         self.m = []  # m_l of the hidden layers, in the dtype of a: a product with booleans costs three times as much
-        a = x
+        h = x
         for l, (W, b) in enumerate(params):
             if l > 0:
                 m = (a > 0).astype(a.dtype)
@@ -78,11 +79,15 @@ class Pass:
                     m *= 1 - slope
                     m += slope
                 self.m.append(m)
-                a *= m
-            h = a if noise is None else a + noise[l]
+                h = a * m
+            if noise is not None:
+                h = h + noise[l]
             self.h.append(h)
-            a = h @ W
-            a += b
+            if l > 0 or a is None:
+                a = h @ W
+                a += b
+            if l == 0:
+                self.a = a
         self.z = a
 
     def backward(self, s):
@@ -98,14 +103,14 @@ class Pass:
         """J(x)ᵀ s, (n, d) or (n, j, d), from the signals of s."""
         return _times(signals[0], self.params[0][0].T)
 
-    def tangent(self, v):
-        """τ_0 … τ_{L−1} and J v for the tangent `v` (n, d) of the input."""
-        tangents = [v]
-        for (W, _), m in zip(self.params, self.m):
-            v = v @ W
-            v *= m
+    def tangent(self, v, first=None):
+        """τ_0 … τ_{L−1} and J v for the tangent `v` (n, d) of the input; first: v W_1, if it is known."""
+        tangents, v = [v], v @ self.params[0][0] if first is None else first
+        for (W, _), m in zip(self.params[1:], self.m):
+            v = v * m
             tangents.append(v)
-        return tangents, v @ self.params[-1][0]
+            v = v @ W
+        return tangents, v
 
     def keep(self, rows):
         """The same slopes for some of its rows, for further tangents."""
@@ -119,18 +124,72 @@ def _times(s, W):
     return s @ W if s.ndim == 2 else (s.reshape(-1, len(W)) @ W).reshape(*s.shape[:-1], W.shape[1])
 
 
-def weight_gradients(params, second, first) -> network.Params:
-    """W̄_l = [τ_{l−1}; h_{l−1}]ᵀ [δ_l; ρ_l] and b̄_l = Σ_rows ρ_l over all the passes at once, one product per layer.
+def weight_gradients(h, rho) -> network.Params:
+    """[(W̄_l, b̄_l), …] of one ordinary backward pass."""
+    return [(left.T @ right, onp.ones(len(right), right.dtype) @ right) for left, right in zip(h, rho, strict=True)]
 
-    second: pairs (τ_0 …, δ_1 …), of which only the weights have a part; first: pairs (h_0 …, ρ_1 …), at least one.
+
+class Span:
+    """The vectors that an attack moves along, and the coordinates that stand for them (section 6).
+
+    Images themselves; or, for the L2 geometry and a first layer narrower than the image, combinations of W_1's
+    columns: v = c W_1ᵀ with coordinates c (n, H₁), which never become pixels.
     """
-    gradient = []
-    for l in range(len(params)):
-        left = onp.concatenate([tau[l] for tau, _ in second] + [h[l] for h, _ in first])
-        right = onp.concatenate([delta[l] for _, delta in second] + [rho[l] for _, rho in first])
-        rho = right[sum(len(delta[l]) for _, delta in second) :]
-        gradient.append((left.T @ right, onp.ones(len(rho), rho.dtype) @ rho))
-    return gradient
+
+    def __init__(self, W, geometry: str):
+        self.W, self.narrow = W, geometry == "l2" and W.shape[1] < W.shape[0]
+        self.first = W.T @ W if self.narrow else W  # v W_1 = c @ first
+        self.width = len(self.first)
+
+    def coordinates(self, signal):
+        """Those of w = δ_1 W_1ᵀ."""
+        return signal if self.narrow else _times(signal, self.W.T)
+
+    def squares(self, c, first):
+        """‖v‖²; rounding must not make it negative.  first: v W_1, needed if `narrow`."""
+        return onp.maximum(onp.vecdot(c, first), 0) if self.narrow else onp.vecdot(c, c)
+
+    def pixels(self, c):
+        """v itself, (n, d)."""
+        return c @ self.W.T if self.narrow else c
+
+    def to_weights(self, K):
+        """Σ vᵀ(..), (d, H₁), from K = Σ cᵀ(..)."""
+        return self.W @ K if self.narrow else K
+
+
+class Rows:
+    """The rows of θ's weight gradients, from all the steps of an attack or two: in the end one product per layer."""
+
+    def __init__(self, params: network.Params, x):
+        self.params, self.at_x = params, onp.zeros((len(x), len(params[0][1])), x.dtype)  # Σ of the ρ_1 of each example
+        self.left, self.right = [[] for _ in params], [[] for _ in params]
+        self.biases = [onp.zeros_like(b) for _, b in params]
+        self.pixels = [(x, self.at_x)]
+
+    def add(self, left, right):
+        """τ_0 …, δ_1 …; or h_0 …, ρ_1 ….  The first left one in coordinates; None: no rows."""
+        for l, (a, b) in enumerate(zip(left, right, strict=True)):
+            if a is not None:
+                self.left[l].append(a)
+                self.right[l].append(b)
+
+    def add_pass(self, coordinates, h, rho, rows=slice(None)):
+        """The ordinary backward pass ρ of examples `rows` at x + these coordinates, or at x (None)."""
+        self.add([coordinates, *h[1:]], rho)
+        self.at_x[rows] += rho[0]
+        for b, signal in zip(self.biases, rho, strict=True):
+            b += onp.ones(len(signal), signal.dtype) @ signal
+
+    def gradient(self, span: Span) -> network.Params:
+        """[(W̄_l, b̄_l), …]."""
+        products = [
+            onp.concatenate(left).T @ onp.concatenate(right) if left else onp.zeros_like(W)
+            for (W, _), left, right in zip(self.params, self.left, self.right, strict=True)
+        ]
+        left, right = (onp.concatenate(part) for part in zip(*self.pixels, strict=True))
+        products[0] = left.T @ right + (span.to_weights(products[0]) if self.left[0] else 0)
+        return list(zip(products, self.biases, strict=True))
 
 
 def flat(params):
@@ -154,106 +213,144 @@ def first_order_only(name, *values):
 class Step:
     """One attack step, and what it leaves behind for its reverse pass.  Section 5's letters; rows are examples.
 
-    net: the pass at the iterate; t: one-hot targets (n, k); C: (n,).  The step is u = move·direction.
+    net: the pass at the iterate; t: one-hot targets (n, k); C: (n,).  The step is move·v, v with coordinates c.
     """
 
-    def __init__(self, net: Pass, t, C, eps: float, geometry: str):
-        self.net, self.t, self.C, self.eps, self.geometry = net, t, C, eps, geometry
+    def __init__(self, net: Pass, span: Span, t, C, eps: float, geometry: str):
+        self.net, self.C, self.eps, self.geometry = net, C, eps, geometry
         z = net.z - net.z.max(axis=1, keepdims=True)
         p = onp.exp(z)
         total = p.sum(axis=1, keepdims=True)
         p /= total
         self.p, self.p_t = p, onp.vecdot(p, t)
         self.delta = net.backward(t - p)
-        w = net.to_input(self.delta)
         gap = onp.vecdot(z, t) - onp.log(total[:, 0]) - onp.log(C)
         self.sign, self.phi = onp.sign(gap), onp.abs(gap)
         self.slope = sigmoid(C - self.p_t)
         self.goes = onp.round(self.slope)  # i_m
         self.slope *= 1 - self.slope  # σ'(C − p_t)
+        self.c = span.coordinates(self.delta[0])
+        if geometry == "linf":
+            size = onp.abs(self.c).sum(axis=1)
+            self.n, self.c = size + (size == 0), onp.sign(self.c)
+        self.first = self.c @ span.first
         if geometry == "l2":
-            self.n = onp.sqrt(eps + onp.vecdot(w, w))
-            self.direction, self.move = w, (math.sqrt(eps) + self.phi / self.n) / self.n
+            self.n = onp.sqrt(eps + span.squares(self.c, self.first))
+            self.move = (math.sqrt(eps) + self.phi / self.n) / self.n
         else:
-            size = onp.abs(w).sum(axis=1)
-            self.n = size + (size == 0)
-            self.direction, self.move = onp.sign(w), (math.sqrt(eps) + self.phi) / self.n
+            self.move = (math.sqrt(eps) + self.phi) / self.n
 
-    def reverse(self, r_bar, c_bar):
-        """r̄ (n, d) and i_{m+1} c̄_{m+1} (n,) -> (τ_0 …, ρ_1 …, C̄ (n,), i_m c̄_m (n,))."""
+    def reverse(self, first_bar, c_bar, i_bar):
+        """r̄ W_1 (n, H₁), the part of r̄ in coordinates or None, and i_{m+1} c̄_{m+1} (n,).
+
+        -> (α (n, 1), τ_0 … of w̄ − α r̄ + α·(that part), ρ_1 …, C̄ (n,), i_m c̄_m (n,)).
+        """
         n, phi, root = self.n, self.phi, math.sqrt(self.eps)
-        along = onp.vecdot(r_bar, self.direction)
-        c_bar = self.move * along + c_bar
-        along *= self.goes  # ⟨ū, direction⟩
-        if self.geometry == "l2":  # move = √ε/n + φ/n², direction = w
+        l2 = self.geometry == "l2"
+        along = onp.vecdot(first_bar, self.delta[0]) if l2 else onp.vecdot(c_bar, self.c)  # ⟨r̄, v⟩
+        i_bar = self.move * along + i_bar
+        along *= self.goes
+        if l2:  # v = w, move = √ε/n + φ/n²
             phi_bar, n_bar = along / (n * n), -along * (root + 2 * phi / n) / (n * n)
-            w_bar = (self.move * self.goes)[:, None] * r_bar
-            w_bar += (n_bar / n)[:, None] * self.direction
-        else:  # move = (√ε + φ)/‖w‖₁, direction = sign(w)
-            phi_bar = along / n
-            w_bar = (-self.move * phi_bar)[:, None] * self.direction
-        log_p_bar, p_bar = self.sign * phi_bar, -c_bar * self.slope
-        tau, Jv = self.net.tangent(w_bar)
+            alpha, beta = (self.move * self.goes)[:, None], (n_bar / n)[:, None]
+            tau_0, first = beta * self.c, alpha * first_bar + beta * self.first
+            if c_bar is not None:
+                tau_0 += alpha * c_bar
+        else:  # v = sign(w), move = (√ε + φ)/‖w‖₁
+            phi_bar, alpha = along / n, 0
+            beta = (-self.move * phi_bar)[:, None]
+            tau_0, first = beta * self.c, beta * self.first
+        log_p_bar, p_bar = self.sign * phi_bar, -i_bar * self.slope
+        tau, Jv = self.net.tangent(tau_0, first)
         zeta = self.p * (onp.vecdot(self.p, Jv)[:, None] - Jv)
         zeta += (log_p_bar + self.p_t * p_bar)[:, None] * self.delta[-1]
-        return tau, self.net.backward(zeta), -log_p_bar / self.C - p_bar, self.goes * c_bar
+        return alpha, tau, self.net.backward(zeta), -log_p_bar / self.C - p_bar, self.goes * i_bar
 
 
 class Unrolled:
     """The attack on raw arrays, forwards at once and in reverse on demand.
 
-    t: one-hot targets (n, k); C: (n,); first: the pass at x, if it is there already.
+    net: the pass at its first iterate x + c, c in the coordinates of `span` (None: 0); t: one-hot targets; C: (n,).
+    .c: the coordinates of x̂ − x, or None; .a: a_1 at x̂.
     """
 
-    def __init__(self, params, x, t, C, iterations, overshoot, eps, gradient, geometry, first: Pass | None = None):
-        self.shape, self.overshoot, self.gradient = C.shape, overshoot, gradient
-        self.steps = []  # (rows, step): what was still under attack, and its step
-        rows = slice(None)  # all, at no cost
-        for _ in range(iterations):
-            step = Step(first or Pass(params, x[rows]), t[rows], C[rows], eps, geometry)
-            self.steps.append((rows, step))
-            first, u, moving = None, step.direction * ((1 + overshoot) * step.move)[:, None], step.goes > 0
-            if not moving.all():
-                rows, u = onp.arange(len(x))[rows][moving], u[moving]
+    def __init__(self, net: Pass, c, span: Span, t, C, iterations, overshoot, eps, gradient, geometry):
+        self.span, self.overshoot, self.gradient, self.geometry = span, overshoot, gradient, geometry
+        self.steps = []  # (rows under attack, their coordinates, step)
+        self.shape, a, rows = C.shape, net.a, slice(None)  # all rows, at no cost
+        for m in range(iterations):
+            here = c if c is None else c[rows]
+            step = Step(net if m == 0 else Pass(net.params, None, a=a[rows]), span, t[rows], C[rows], eps, geometry)
+            self.steps.append((rows, here, step))
+            moving, length = step.goes > 0, ((1 + overshoot) * step.move)[:, None]
+            if moving.all():
+                ahead = slice(None)
+            else:
+                ahead, rows = moving, onp.arange(len(a))[rows][moving]
                 if not len(rows):
                     break
-            x = x.copy()  # the step before keeps its own
-            x[rows] += u
-        self.images = x
+            # The steps before keep their own arrays.  a_1 is linear in x̂: it moves along.
+            a, c = a.copy(), onp.zeros((len(a), span.width), a.dtype) if c is None else c.copy()
+            c[rows] += (length * step.c)[ahead]
+            a[rows] += (length * step.first)[ahead]
+        self.c, self.a = c, a
 
-    def reverse(self, g):
-        """x̂'s cotangent g (n, d) -> (pairs (τ, δ), pairs (h, ρ), x̄ (n, d), C̄ (n,))."""
-        r_bar, x_bar = (1 + self.overshoot) * g, g.copy()
-        C_bar, c_bar = onp.zeros(self.shape, g.dtype), onp.zeros(self.shape, g.dtype)
-        second, first = [], []
-        for rows, step in reversed(self.steps):
-            tau, rho, C_part, c_bar[rows] = step.reverse(r_bar[rows], c_bar[rows])
+    def reverse(self, into: Rows, g, c_bar=None):
+        """Collect the rows of θ's gradient -> (x̄ − x̂'s cotangent, in coordinates, or None if 0; C̄ (n,)).
+
+        x̂'s cotangent: `g` (n, d) or None for 0, plus `c_bar` in coordinates or None for 0; not both None.
+        """
+        span, ahead, full = self.span, 1 + self.overshoot, self.gradient == "full"
+        if self.geometry == "linf":  # whose coordinates are pixels
+            g, c_bar = None, g if c_bar is None else c_bar if g is None else g + c_bar
+        elif full and c_bar is None:
+            c_bar = onp.zeros((len(g), span.width), g.dtype)
+        first_bar = 0
+        if g is not None:
+            g = ahead * g
+            first_bar = g @ span.W
+            moved = onp.zeros_like(first_bar)  # Σ_m α_m δ_1
+            into.pixels.append((g, moved))
+        if c_bar is not None:
+            c_bar = ahead * c_bar
+            first_bar = first_bar + c_bar @ span.first
+        C_bar, i_bar = (onp.zeros(self.shape, first_bar.dtype) for _ in "Ci")
+        through_path = onp.zeros_like(c_bar) if full else None
+        for rows, c, step in reversed(self.steps):
+            part = None if c_bar is None else c_bar[rows]
+            alpha, tau, rho, C_part, i_bar[rows] = step.reverse(first_bar[rows], part, i_bar[rows])
             C_bar[rows] += C_part
-            second.append((tau, step.delta))
-            first.append((step.net.h, rho))
-            if self.gradient == "full":
-                part = step.net.to_input(rho)
-                x_bar[rows] += part
-                r_bar[rows] += (1 + self.overshoot) * part
-        return second, first, x_bar, C_bar
+            into.add(tau, step.delta)
+            into.add_pass(c, step.net.h, rho, rows)
+            if g is not None:
+                moved[rows] += alpha * step.delta[0]
+            if full:  # x̄ of this step, which r̄ gets (1 + o) times
+                part = span.coordinates(rho[0])
+                through_path[rows] += part
+                c_bar[rows] += ahead * part
+                first_bar[rows] += ahead * (part @ span.first)
+        return through_path, C_bar
 
 
 @primitive
 def _unrolled(tape, x, targets, confidence, iterations, overshoot, eps, gradient, geometry, *arrays):
-    t = one_hot(targets, len(arrays[-1]), x.dtype)
-    tape.append(Unrolled(layers(arrays), x, t, confidence, iterations, overshoot, eps, gradient, geometry))
-    return tape[0].images
+    net, t = Pass(layers(arrays), x), one_hot(targets, len(arrays[-1]), x.dtype)
+    span = Span(arrays[0], geometry)
+    attack = Unrolled(net, None, span, t, confidence, iterations, overshoot, eps, gradient, geometry)
+    tape.append(attack)
+    return x.copy() if attack.c is None else x + span.pixels(attack.c)
 
 
 def _unrolled_vjp(argnums, ans, args, kwargs):
-    tape, *rest = args
+    tape, x, *rest = args
     first_order_only("unrolled", *args)
 
     def vjp(g):
         first_order_only("unrolled", g)
-        second, first, x_bar, C_bar = tape[0].reverse(g)
-        theta_bar = flat(weight_gradients(layers(rest[8:]), second, first))
-        every = [None, x_bar, None, C_bar, None, None, None, None, None, *theta_bar]
+        (attack,), rows = tape, Rows(layers(rest[7:]), x)
+        through_path, C_bar = attack.reverse(rows, g)
+        x_bar = g if through_path is None else g + attack.span.pixels(through_path)
+        every = [None, x_bar, None, C_bar, None, None, None, None, None, *flat(rows.gradient(attack.span))]
         return tuple(every[i] for i in argnums)
 
     return vjp
@@ -302,7 +399,7 @@ def _outputs_vjp(argnums, ans, args, kwargs):
         rho = net.backward(g)
         every = {1: net.to_input(rho)} if 1 in argnums else {}
         if argnums[-1] > 3:  # the parameters are not always wanted: the critic's are held fixed in θ's step
-            every |= dict(enumerate(flat(weight_gradients(net.params, [], [(net.h, rho)])), start=4))
+            every |= dict(enumerate(flat(weight_gradients(net.h, rho)), start=4))
         return tuple(every[i] for i in argnums)
 
     return vjp
@@ -354,19 +451,28 @@ def input_gradient(params: network.Params, x, labels, noise=None):
     return _critic_gradient([], x, onp.asarray(labels), noise, *flat(params))
 
 
-def gaps(net: Pass, y, geometry: str):
-    """-> (‖∇_x f_j − ∇_x f_y‖ (n, k), the signals of e_j − e_y, their input gradients (n, k, d)); see `gradient_gaps`."""
+def class_gaps(net: Pass, span: Span, y, geometry: str):
+    """‖∇_x f_j − ∇_x f_y‖ of the other k − 1 classes j, (n, k) with 0 for y itself: for the nearest class."""
     n, k = net.z.shape
-    delta = net.backward(onp.eye(k, dtype=net.z.dtype) - one_hot(y, k, net.z.dtype)[:, None])
-    w = net.to_input(delta)
-    return onp.sqrt(onp.vecdot(w, w)) if geometry == "l2" else onp.abs(w).sum(axis=2), delta, w
+    rows, others, classes = onp.arange(n)[:, None], (y[:, None] + onp.arange(1, k)) % k, onp.eye(k, dtype=net.z.dtype)
+    c = span.coordinates(net.backward(classes[others] - classes[y][:, None])[0])
+    size = onp.zeros_like(net.z)
+    if geometry == "l2":
+        size[rows, others] = onp.sqrt(span.squares(c, _times(c, span.first) if span.narrow else None))
+    else:
+        size[rows, others] = onp.abs(c).sum(axis=2)
+    return size
 
 
 @primitive
 def _gradient_gaps(tape, x, y, geometry, *arrays):
     net = Pass(layers(arrays), x)
-    tape.append((net, *gaps(net, y, geometry)))
-    return tape[0][1]
+    k = net.z.shape[1]
+    delta = net.backward(onp.eye(k, dtype=net.z.dtype) - one_hot(y, k, net.z.dtype)[:, None])  # of e_j − e_y
+    w = net.to_input(delta)
+    size = onp.sqrt(onp.vecdot(w, w)) if geometry == "l2" else onp.abs(w).sum(axis=2)
+    tape.append((net, size, delta, w))
+    return size
 
 
 def _gradient_gaps_vjp(argnums, ans, args, kwargs):

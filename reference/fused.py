@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as onp
 
-from .adjoint import Pass, Unrolled, gaps, weight_gradients
+from .adjoint import Pass, Rows, Span, Unrolled, class_gaps
 from .attacks.targets import RunningConfidence, distances, nearest, random_class
 from .network import Params
 from .numerics import log_softmax, norm, one_hot, sigmoid, softmax, softplus
@@ -32,21 +32,18 @@ class ClassifierStep:
         self.confidence = self.p.max(axis=1)
 
     def attack(self, running: RunningConfidence, s: Generator, rng: onp.random.Generator | None = None) -> None:
-        z, k = self.at_x.z, self.p.shape[1]
+        z, k, self.span = self.at_x.z, self.p.shape[1], Span(self.params[0][0], s.geometry)
         if s.targets == "nearest":
-            size, *_ = gaps(self.at_x, self.predicted, s.geometry)
-            targets = nearest(z, distances(z, size, self.predicted), self.predicted)
+            gaps = class_gaps(self.at_x, self.span, self.predicted, s.geometry)
+            targets = nearest(z, distances(z, gaps, self.predicted), self.predicted)
         else:
             targets = random_class(rng, z, self.predicted, weighted=s.targets == "softmax")
         C = {"running": running.value[targets], "own": self.confidence}.get(s.confidence, s.confidence)
         self.target_confidence = onp.full_like(self.confidence, C)
-        self.there = self._unrolled(self.x, one_hot(targets, k, z.dtype), self.target_confidence, s, self.at_x)
-        self.images = self.there.images
-        self.at_x_hat = Pass(self.params, self.images)
+        self.there = self._unrolled(self.at_x, None, one_hot(targets, k, z.dtype), self.target_confidence, s)
+        self.images = self.x if self.there.c is None else self.x + self.span.pixels(self.there.c)
+        self.at_x_hat = Pass(self.params, None, a=self.there.a)
         self.taken_for = self.at_x_hat.z.argmax(axis=1)
-
-    def _unrolled(self, x, t, C, s: Generator, first: Pass) -> Unrolled:
-        return Unrolled(self.params, x, t, C, s.iterations, s.overshoot, s.eps, s.gradient, s.geometry, first)
 
     def gradient(self, y, critic_params: Params, noise, s: AdversaryCritic) -> tuple[Terms, Params]:
         n, k = self.p.shape
@@ -56,26 +53,29 @@ class ClassifierStep:
 
         D = Pass(critic_params, self.images, 0.2, noise)
         d = onp.vecdot(D.z, taken_for)
-        back = self._unrolled(self.images, own, self.confidence, s.generator, self.at_x_hat)
-        r = back.images - self.x
+        back = self._unrolled(self.at_x_hat, self.there.c, own, self.confidence, s.generator)
+        # x̂ and A_f(x̂) are x + coordinates: their difference to x needs no pixels
+        trip = onp.zeros((n, self.span.width), dtype) if back.c is None else back.c
+        squares = self.span.squares(trip, trip @ self.span.first)
         terms: Terms = {
             "cross_entropy": (1, float(-onp.vecdot(log_softmax(self.at_x.z), label).sum()) / n),
             "critic": (s.critic_weight, float(softplus(-d) @ share)),
-            "cycle": (s.cycle_weight, float(onp.vecdot(r, r) @ share)),
+            "cycle": (s.cycle_weight, float(squares @ share)),
         }
 
-        z_bar, second, first = (self.p - label) / n, [], []
+        z_bar, rows = (self.p - label) / n, Rows(self.params, self.x)
         if s.generator.gradient != "detached":
             d_bar = -s.critic_weight * share * sigmoid(-d)
-            x_hat_bar = D.to_input(D.backward(d_bar[:, None] * taken_for))
-            second, first, _, C_bar = self.there.reverse(x_hat_bar)
-            cycle = back.reverse((2 * s.cycle_weight * share)[:, None] * r)
-            second, first, own_bar = second + cycle[0], first + cycle[1], cycle[3]
+            _, C_bar = self.there.reverse(rows, D.to_input(D.backward(d_bar[:, None] * taken_for)))
+            _, own_bar = back.reverse(rows, None, (2 * s.cycle_weight * share)[:, None] * trip)
             if s.generator.confidence == "own":
                 own_bar = own_bar + C_bar
             z_bar += (own_bar * self.confidence)[:, None] * (own - self.p)
-        first.append((self.at_x.h, self.at_x.backward(z_bar)))
-        return terms, weight_gradients(self.params, second, first)
+        rows.add_pass(None, self.at_x.h, self.at_x.backward(z_bar))
+        return terms, rows.gradient(self.span)
+
+    def _unrolled(self, net: Pass, c, t, C, s: Generator) -> Unrolled:
+        return Unrolled(net, c, self.span, t, C, s.iterations, s.overshoot, s.eps, s.gradient, s.geometry)
 
 
 def critic_step(

@@ -41,7 +41,7 @@ CANDIDATES: dict[str, Sequence[Defence]] = {
         replace(_BASE, critic_weight=4.0),
         replace(_BASE, generator=Generator(confidence=0.9)),
         replace(_BASE, generator=Generator(confidence="own")),
-        replace(_BASE, hidden=(128, 128)),
+        replace(_BASE, hidden=(256, 256)),
         replace(_BASE, generator=Generator(gradient="full")),
         replace(_BASE, critic_weight=1.0, penalty_weight=10.0),
     ],

@@ -217,14 +217,14 @@ class Experiment:
 
 
 DEMO = Experiment(
-    training=Training(hidden=(256, 256), epochs=115, learning_rate=1e-3, halve_every=46),
+    training=Training(hidden=(128, 128), epochs=115, learning_rate=1e-3, halve_every=46),
     defences={
         "undefended": Undefended(),
         "adversarial": AdversarialTraining(0.1),
         "virtual": VirtualAdversarial(0.7),
         "margin": Margin(0.65),
         "critic": AdversaryCritic(
-            critic_weight=2.0, hidden=(256, 256), input_noise=0.05, hidden_noise=0.25, penalty_weight=1.0
+            critic_weight=2.0, hidden=(128, 128), input_noise=0.05, hidden_noise=0.25, penalty_weight=1.0
         ),
     },
 )
