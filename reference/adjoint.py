@@ -1,4 +1,4 @@
-"""The second-order gradients, derived by hand: fast twins of the plain definitions, same names, same signatures.
+"""The second-order gradients, derived by hand: on raw arrays, four passes and one product per layer.
 
 Letters: layer l computes a_l = h_{l−1} W_l + b_l and h_l = σ(a_l), h_0 = x, z = a_L; σ is ReLU or LeakyReLU and
 m_l = σ'(a_l), a constant almost everywhere.  Rows are examples.  A bar is a cotangent: the derivative of the final
@@ -44,8 +44,18 @@ scalar by the barred quantity.
    flows; from there on all its cotangents are 0, so it is dropped from later steps, forwards and backwards.
    Truncated mode stops here; full mode adds (1+o) x̄ of step m to r̄ before step m−1.
 
-Each twin is a primitive of autograd with a reverse-mode derivative of first order (which holds the second derivatives
-above).  Differentiating it once more raises `InputError`: it never silently returns 0.
+6. Where the products go.  u is a multiple α of v = w (L∞: of v = sign w), and its cotangent w̄ = α r̄ + β v, with one
+   number α and one β per example.  The first layer is linear, so with v W_1 at hand three things need no product with
+   W_1: the next iterate's a_1, which moves by (1+o) c_m u W_1; this step's tangent τ_1 = (α r̄ W_1 + β v W_1) ∘ m_1; and
+   ⟨r̄, w⟩ = ⟨r̄ W_1, δ_1⟩.  And the rows of W̄_1 sort themselves: r̄ and x are the same at every step, so
+
+       Σ_m w̄ᵀ δ_1 + x̂_mᵀ ρ_1 = [r̄; x]ᵀ [Σ_m α δ_1; Σ_m ρ_1] + Σ_m [β v; x̂_m − x]ᵀ [δ_1; ρ_1].
+
+   What is left are v and x̂_m − x, a sum of earlier v.  In L2 both are combinations of W_1's columns, v = δ_1 W_1ᵀ.  If
+   there are fewer columns than pixels, keep the coefficients (`Span`): v W_1 = δ_1 G and ‖v‖² = ⟨δ_1, δ_1 G⟩ with the
+   Gram matrix G = W_1ᵀ W_1, and the last sum is W_1 Σ_m [β δ_1; …]ᵀ [δ_1; ρ_1].  No step sees a pixel then.
+
+On these rest the drop-in twins of the plain definitions (`twins`) and the whole training step (`fused`).
 """
 
 from __future__ import annotations
@@ -53,14 +63,12 @@ from __future__ import annotations
 import math
 
 import numpy as onp
-from autograd.extend import defvjp_argnums, primitive
-from autograd.tracer import isbox
 
 from . import network
-from .attacks.high_confidence import GRADIENT_MODES
 from .attacks.model import Model
-from .errors import InputError
-from .numerics import like, one_hot, sigmoid, stop_gradient
+from .numerics import sigmoid
+
+ALL = slice(None)
 
 
 class Pass:
@@ -124,11 +132,6 @@ def _times(s, W):
     return s @ W if s.ndim == 2 else (s.reshape(-1, len(W)) @ W).reshape(*s.shape[:-1], W.shape[1])
 
 
-def weight_gradients(h, rho) -> network.Params:
-    """[(W̄_l, b̄_l), …] of one ordinary backward pass."""
-    return [(left.T @ right, onp.ones(len(right), right.dtype) @ right) for left, right in zip(h, rho, strict=True)]
-
-
 class Span:
     """The vectors that an attack moves along, and the coordinates that stand for them (section 6).
 
@@ -174,9 +177,9 @@ class Rows:
                 self.left[l].append(a)
                 self.right[l].append(b)
 
-    def add_pass(self, coordinates, h, rho, rows=slice(None)):
-        """The ordinary backward pass ρ of examples `rows` at x + these coordinates, or at x (None)."""
-        self.add([coordinates, *h[1:]], rho)
+    def add_pass(self, c, h, rho, rows=ALL):
+        """The ordinary backward pass ρ of the examples `rows`, at x + c (in coordinates) or at x (None)."""
+        self.add([c, *h[1:]], rho)
         self.at_x[rows] += rho[0]
         for b, signal in zip(self.biases, rho, strict=True):
             b += onp.ones(len(signal), signal.dtype) @ signal
@@ -190,24 +193,6 @@ class Rows:
         left, right = (onp.concatenate(part) for part in zip(*self.pixels, strict=True))
         products[0] = left.T @ right + (span.to_weights(products[0]) if self.left[0] else 0)
         return list(zip(products, self.biases, strict=True))
-
-
-def flat(params):
-    """[(W, b), …] -> [W, b, …]: autograd's primitives take arrays, not lists of them."""
-    return [a for layer in params for a in layer]
-
-
-def layers(arrays):
-    """[W, b, …] -> [(W, b), …]."""
-    return list(zip(arrays[::2], arrays[1::2]))
-
-
-def first_order_only(name, *values):
-    """Refuse to be differentiated further than the derivation goes."""
-    if any(map(isbox, values)):
-        raise InputError(
-            f"the fast twin of {name} can be differentiated once; for a higher derivative use the plain definition"
-        )
 
 
 class Step:
@@ -240,23 +225,23 @@ class Step:
         else:
             self.move = (math.sqrt(eps) + self.phi) / self.n
 
-    def reverse(self, first_bar, c_bar, i_bar):
-        """r̄ W_1 (n, H₁), the part of r̄ in coordinates or None, and i_{m+1} c̄_{m+1} (n,).
+    def reverse(self, first_bar, span_bar, i_bar):
+        """r̄ W_1 (n, H₁), the part of r̄ that is in coordinates (or None), and i_{m+1} c̄_{m+1} (n,).
 
-        -> (α (n, 1), τ_0 … of w̄ − α r̄ + α·(that part), ρ_1 …, C̄ (n,), i_m c̄_m (n,)).
+        -> (α (n, 1), τ_0 … where τ_0 is w̄ without α times the rest of r̄, ρ_1 …, C̄ (n,), i_m c̄_m (n,)).
         """
         n, phi, root = self.n, self.phi, math.sqrt(self.eps)
         l2 = self.geometry == "l2"
-        along = onp.vecdot(first_bar, self.delta[0]) if l2 else onp.vecdot(c_bar, self.c)  # ⟨r̄, v⟩
+        along = onp.vecdot(first_bar, self.delta[0]) if l2 else onp.vecdot(span_bar, self.c)  # ⟨r̄, v⟩
         i_bar = self.move * along + i_bar
         along *= self.goes
         if l2:  # v = w, move = √ε/n + φ/n²
             phi_bar, n_bar = along / (n * n), -along * (root + 2 * phi / n) / (n * n)
             alpha, beta = (self.move * self.goes)[:, None], (n_bar / n)[:, None]
             tau_0, first = beta * self.c, alpha * first_bar + beta * self.first
-            if c_bar is not None:
-                tau_0 += alpha * c_bar
-        else:  # v = sign(w), move = (√ε + φ)/‖w‖₁
+            if span_bar is not None:
+                tau_0 += alpha * span_bar
+        else:  # v = sign(w), which does not move; move = (√ε + φ)/‖w‖₁
             phi_bar, alpha = along / n, 0
             beta = (-self.move * phi_bar)[:, None]
             tau_0, first = beta * self.c, beta * self.first
@@ -265,6 +250,15 @@ class Step:
         zeta = self.p * (onp.vecdot(self.p, Jv)[:, None] - Jv)
         zeta += (log_p_bar + self.p_t * p_bar)[:, None] * self.delta[-1]
         return alpha, tau, self.net.backward(zeta), -log_p_bar / self.C - p_bar, self.goes * i_bar
+
+
+def _moved(total, rows, by, n):
+    """`total` (n, ·), or None for 0, with `by` added to `rows`, as a new array: the steps before keep theirs."""
+    if isinstance(rows, slice):
+        return by if total is None else onp.add(total, by, out=by)
+    total = onp.zeros((n, by.shape[1]), by.dtype) if total is None else total.copy()
+    total[rows] += by
+    return total
 
 
 class Unrolled:
@@ -277,47 +271,44 @@ class Unrolled:
     def __init__(self, net: Pass, c, span: Span, t, C, iterations, overshoot, eps, gradient, geometry):
         self.span, self.overshoot, self.gradient, self.geometry = span, overshoot, gradient, geometry
         self.steps = []  # (rows under attack, their coordinates, step)
-        self.shape, a, rows = C.shape, net.a, slice(None)  # all rows, at no cost
+        self.shape, a, rows = C.shape, net.a, ALL  # a slice: no copies
         for m in range(iterations):
             here = c if c is None else c[rows]
             step = Step(net if m == 0 else Pass(net.params, None, a=a[rows]), span, t[rows], C[rows], eps, geometry)
             self.steps.append((rows, here, step))
             moving, length = step.goes > 0, ((1 + overshoot) * step.move)[:, None]
-            if moving.all():
-                ahead = slice(None)
-            else:
-                ahead, rows = moving, onp.arange(len(a))[rows][moving]
+            by_c, by_a = length * step.c, length * step.first
+            if not moving.all():
+                rows, by_c, by_a = onp.arange(len(a))[rows][moving], by_c[moving], by_a[moving]
                 if not len(rows):
                     break
-            # The steps before keep their own arrays.  a_1 is linear in x̂: it moves along.
-            a, c = a.copy(), onp.zeros((len(a), span.width), a.dtype) if c is None else c.copy()
-            c[rows] += (length * step.c)[ahead]
-            a[rows] += (length * step.first)[ahead]
+            # a_1 is linear in x̂: it moves along, and no pass but the first multiplies by W_1.
+            c, a = _moved(c, rows, by_c, len(a)), _moved(a, rows, by_a, len(a))
         self.c, self.a = c, a
 
-    def reverse(self, into: Rows, g, c_bar=None):
+    def reverse(self, into: Rows, g, span_bar=None):
         """Collect the rows of θ's gradient -> (x̄ − x̂'s cotangent, in coordinates, or None if 0; C̄ (n,)).
 
-        x̂'s cotangent: `g` (n, d) or None for 0, plus `c_bar` in coordinates or None for 0; not both None.
+        x̂'s cotangent is `g` (n, d) plus `span_bar` in coordinates; either may be None for 0.
         """
         span, ahead, full = self.span, 1 + self.overshoot, self.gradient == "full"
-        if self.geometry == "linf":  # whose coordinates are pixels
-            g, c_bar = None, g if c_bar is None else c_bar if g is None else g + c_bar
-        elif full and c_bar is None:
-            c_bar = onp.zeros((len(g), span.width), g.dtype)
+        if self.geometry == "linf":  # its coordinates are pixels, and its w̄ has no part along r̄
+            g, span_bar = None, sum(part for part in (g, span_bar) if part is not None)
+        elif full and span_bar is None:
+            span_bar = onp.zeros((len(g), span.width), g.dtype)
         first_bar = 0
         if g is not None:
             g = ahead * g
             first_bar = g @ span.W
-            moved = onp.zeros_like(first_bar)  # Σ_m α_m δ_1
+            moved = onp.zeros_like(first_bar)  # Σ_m α δ_1
             into.pixels.append((g, moved))
-        if c_bar is not None:
-            c_bar = ahead * c_bar
-            first_bar = first_bar + c_bar @ span.first
-        C_bar, i_bar = (onp.zeros(self.shape, first_bar.dtype) for _ in "Ci")
-        through_path = onp.zeros_like(c_bar) if full else None
+        if span_bar is not None:
+            span_bar = ahead * span_bar
+            first_bar = first_bar + span_bar @ span.first
+        C_bar, i_bar = onp.zeros(self.shape, first_bar.dtype), onp.zeros(self.shape, first_bar.dtype)
+        through_path = onp.zeros_like(span_bar) if full else None
         for rows, c, step in reversed(self.steps):
-            part = None if c_bar is None else c_bar[rows]
+            part = None if span_bar is None else span_bar[rows]
             alpha, tau, rho, C_part, i_bar[rows] = step.reverse(first_bar[rows], part, i_bar[rows])
             C_bar[rows] += C_part
             into.add(tau, step.delta)
@@ -327,128 +318,9 @@ class Unrolled:
             if full:  # x̄ of this step, which r̄ gets (1 + o) times
                 part = span.coordinates(rho[0])
                 through_path[rows] += part
-                c_bar[rows] += ahead * part
+                span_bar[rows] += ahead * part
                 first_bar[rows] += ahead * (part @ span.first)
         return through_path, C_bar
-
-
-@primitive
-def _unrolled(tape, x, targets, confidence, iterations, overshoot, eps, gradient, geometry, *arrays):
-    net, t = Pass(layers(arrays), x), one_hot(targets, len(arrays[-1]), x.dtype)
-    span = Span(arrays[0], geometry)
-    attack = Unrolled(net, None, span, t, confidence, iterations, overshoot, eps, gradient, geometry)
-    tape.append(attack)
-    return x.copy() if attack.c is None else x + span.pixels(attack.c)
-
-
-def _unrolled_vjp(argnums, ans, args, kwargs):
-    tape, x, *rest = args
-    first_order_only("unrolled", *args)
-
-    def vjp(g):
-        first_order_only("unrolled", g)
-        (attack,), rows = tape, Rows(layers(rest[7:]), x)
-        through_path, C_bar = attack.reverse(rows, g)
-        x_bar = g if through_path is None else g + attack.span.pixels(through_path)
-        every = [None, x_bar, None, C_bar, None, None, None, None, None, *flat(rows.gradient(attack.span))]
-        return tuple(every[i] for i in argnums)
-
-    return vjp
-
-
-defvjp_argnums(_unrolled, _unrolled_vjp)
-
-
-def unrolled(
-    params: network.Params,
-    x,
-    targets: onp.ndarray,
-    confidence,
-    iterations: int = 5,
-    overshoot: float = 0.05,
-    eps: float = 1e-8,
-    gradient: str = "truncated",
-    geometry: str = "l2",
-):
-    """Twin of `attacks.high_confidence.unrolled`, which see; first derivatives by sections 2, 3 and 5 above."""
-    if gradient not in GRADIENT_MODES:
-        raise InputError(f"gradient = {gradient!r}: choose one of {', '.join(GRADIENT_MODES)}")
-    if geometry not in ("l2", "linf"):
-        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
-    confidence = like(confidence, x) * onp.ones(len(stop_gradient(x)), stop_gradient(x).dtype)
-    x_hat = _unrolled(
-        [], x, onp.asarray(targets), confidence, iterations, overshoot, eps, gradient, geometry, *flat(params)
-    )
-    return stop_gradient(x_hat) if gradient == "detached" else x_hat
-
-
-@primitive
-def _outputs(tape, x, slope, noise, *arrays):
-    net = Pass(layers(arrays), x, slope, noise)
-    tape.append(net)
-    return net.z
-
-
-def _outputs_vjp(argnums, ans, args, kwargs):
-    tape, *_ = args
-    first_order_only("logits or scores", *args)
-
-    def vjp(g):
-        first_order_only("logits or scores", g)
-        (net,) = tape
-        rho = net.backward(g)
-        every = {1: net.to_input(rho)} if 1 in argnums else {}
-        if argnums[-1] > 3:  # the parameters are not always wanted: the critic's are held fixed in θ's step
-            every |= dict(enumerate(flat(weight_gradients(net.h, rho)), start=4))
-        return tuple(every[i] for i in argnums)
-
-    return vjp
-
-
-defvjp_argnums(_outputs, _outputs_vjp)
-
-
-def logits(params: network.Params, x):
-    """Twin of `network.logits`, which see: one recorded step instead of one per operation."""
-    return _outputs([], x, 0.0, None, *flat(params))
-
-
-def scores(params: network.Params, x, noise=None):
-    """Twin of `critic.scores`, which see: one recorded step instead of one per operation."""
-    return _outputs([], x, 0.2, noise, *flat(params))
-
-
-@primitive
-def _critic_gradient(tape, x, labels, noise, *arrays):
-    net = Pass(layers(arrays), x, 0.2, noise)
-    delta = net.backward(one_hot(labels, net.z.shape[1], net.z.dtype))
-    tape.append((net, delta))
-    return net.to_input(delta)
-
-
-def _critic_gradient_vjp(argnums, ans, args, kwargs):
-    (tape, x, labels, noise, *arrays) = args
-    first_order_only("input_gradient", *args)
-
-    def vjp(g):
-        first_order_only("input_gradient", g)
-        ((net, delta),) = tape
-        tau, _ = net.tangent(g)
-        # s = e_y does not depend on θ: part (a) alone.  x enters only through the masks.
-        every = [None, onp.zeros_like(x), None, None]
-        for (_, b), left, right in zip(layers(arrays), tau, delta):
-            every += [left.T @ right, onp.zeros_like(b)]
-        return tuple(every[i] for i in argnums)
-
-    return vjp
-
-
-defvjp_argnums(_critic_gradient, _critic_gradient_vjp)
-
-
-def input_gradient(params: network.Params, x, labels, noise=None):
-    """Twin of `critic.input_gradient`, which see; first derivative by section 2 (a) above."""
-    return _critic_gradient([], x, onp.asarray(labels), noise, *flat(params))
 
 
 def class_gaps(net: Pass, span: Span, y, geometry: str):
@@ -462,45 +334,6 @@ def class_gaps(net: Pass, span: Span, y, geometry: str):
     else:
         size[rows, others] = onp.abs(c).sum(axis=2)
     return size
-
-
-@primitive
-def _gradient_gaps(tape, x, y, geometry, *arrays):
-    net = Pass(layers(arrays), x)
-    k = net.z.shape[1]
-    delta = net.backward(onp.eye(k, dtype=net.z.dtype) - one_hot(y, k, net.z.dtype)[:, None])  # of e_j − e_y
-    w = net.to_input(delta)
-    size = onp.sqrt(onp.vecdot(w, w)) if geometry == "l2" else onp.abs(w).sum(axis=2)
-    tape.append((net, size, delta, w))
-    return size
-
-
-def _gradient_gaps_vjp(argnums, ans, args, kwargs):
-    (tape, x, y, geometry, *arrays) = args
-    first_order_only("gradient_gaps", *args)
-
-    def vjp(g):
-        first_order_only("gradient_gaps", g)
-        ((net, size, delta, w),) = tape
-        i, j = onp.nonzero((g != 0) & (size > 0))  # the hinge asks for one class per example
-        direction = w[i, j] / size[i, j, None] if geometry == "l2" else onp.sign(w[i, j])
-        tau, _ = net.keep(i).tangent(g[i, j, None] * direction)
-        every = [None, onp.zeros_like(x), None, None]
-        for (_, b), left, right in zip(layers(arrays), tau, delta):
-            every += [left.T @ right[i, j], onp.zeros_like(b)]
-        return tuple(every[i] for i in argnums)
-
-    return vjp
-
-
-defvjp_argnums(_gradient_gaps, _gradient_gaps_vjp)
-
-
-def gradient_gaps(params, x, y, geometry: str = "l2"):
-    """Twin of `objectives.gradient_gaps`, which see; first derivative by section 2 (a) above."""
-    if geometry not in ("l2", "linf"):
-        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
-    return _gradient_gaps([], x, onp.asarray(y), geometry, *flat(params))
 
 
 def as_model(params: network.Params) -> Model:

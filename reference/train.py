@@ -18,7 +18,7 @@ from zlib import crc32
 
 import numpy as onp
 
-from . import adjoint, critic, fused, network, objectives
+from . import critic, fused, network, objectives, twins
 from .attacks.targets import RunningConfidence
 from .checks import check_images, check_labels, check_params
 from .data import Digits
@@ -40,11 +40,11 @@ from .settings import (
 
 # The one place where training chooses the fast twins over the plain definitions (objectives.PLAIN).
 FAST = Routes(
-    adjoint.logits,
-    adjoint.scores,
-    adjoint.unrolled,
-    adjoint.input_gradient,
-    adjoint.gradient_gaps,
+    twins.logits,
+    twins.scores,
+    twins.unrolled,
+    twins.input_gradient,
+    twins.gradient_gaps,
     fused.ClassifierStep,
     fused.critic_step,
 )

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import problems
 
-from reference import adjoint, critic, network, objectives
+from reference import adjoint, critic, network, objectives, twins
 from reference.attacks import as_model, targets
 from reference.attacks.high_confidence import unrolled
 from reference.errors import InputError
@@ -23,11 +23,11 @@ from reference.train import FAST
 
 GEOMETRIES = st.sampled_from(("l2", "linf"))
 TWINS = [
-    (network.logits, adjoint.logits),
-    (critic.scores, adjoint.scores),
-    (critic.input_gradient, adjoint.input_gradient),
-    (unrolled, adjoint.unrolled),
-    (objectives.gradient_gaps, adjoint.gradient_gaps),
+    (network.logits, twins.logits),
+    (critic.scores, twins.scores),
+    (critic.input_gradient, twins.input_gradient),
+    (unrolled, twins.unrolled),
+    (objectives.gradient_gaps, twins.gradient_gaps),
 ]
 
 
@@ -65,7 +65,7 @@ def test_the_unrolled_attack_in_float64(problem, iterations, gradient, geometry,
             at[0], at[2], problem.targets, at[1], iterations, gradient=gradient, geometry=geometry
         )
 
-    assert_same(attack(unrolled), attack(adjoint.unrolled), (problem.params, C, problem.x), rng, 1e-10)
+    assert_same(attack(unrolled), attack(twins.unrolled), (problem.params, C, problem.x), rng, 1e-10)
 
 
 @given(problems(), GEOMETRIES)
@@ -77,16 +77,16 @@ def test_the_unrolled_attack_in_float32(problem, geometry):
         return lambda at: function(at[0], problem.x, problem.targets, at[1], 2, geometry=geometry)
 
     rng = np.random.default_rng(0)
-    assert_same(attack(unrolled), attack(adjoint.unrolled), (problem.params, problem.confidence), rng, 1e-4)
+    assert_same(attack(unrolled), attack(twins.unrolled), (problem.params, problem.confidence), rng, 1e-4)
 
 
 def test_a_batch_in_which_all_have_arrived():
     params = network.init(np.random.default_rng(0), (3, 4, 2), np.float64)
     x, t = np.random.default_rng(1).random((5, 3)), np.zeros(5, int)
-    for function in (unrolled, adjoint.unrolled):
+    for function in (unrolled, twins.unrolled):
         assert np.array_equal(function(params, x, t, 1e-6), x)
     rng = np.random.default_rng(2)
-    assert_same(lambda p: unrolled(p, x, t, 1e-6), lambda p: adjoint.unrolled(p, x, t, 1e-6), params, rng, 1e-10)
+    assert_same(lambda p: unrolled(p, x, t, 1e-6), lambda p: twins.unrolled(p, x, t, 1e-6), params, rng, 1e-10)
 
 
 @given(problems(), st.sampled_from((np.float64, np.float32)), GEOMETRIES)
@@ -96,12 +96,12 @@ def test_the_other_twins(problem, dtype, geometry):
     tolerance = 1e-10 if dtype is np.float64 else 1e-4
     noise, x, y = problem.noise_real, problem.x, problem.y
     at, D = (problem.params, x), (problem.critic, x)
-    assert_same(lambda a: network.logits(*a), lambda a: adjoint.logits(*a), at, rng, tolerance)
-    assert_same(lambda a: critic.scores(*a), lambda a: adjoint.scores(*a), D, rng, tolerance)
-    assert_same(lambda a: critic.scores(*a, noise), lambda a: adjoint.scores(*a, noise), D, rng, tolerance)
+    assert_same(lambda a: network.logits(*a), lambda a: twins.logits(*a), at, rng, tolerance)
+    assert_same(lambda a: critic.scores(*a), lambda a: twins.scores(*a), D, rng, tolerance)
+    assert_same(lambda a: critic.scores(*a, noise), lambda a: twins.scores(*a, noise), D, rng, tolerance)
     for plain, twin, at, rest in (
-        (critic.input_gradient, adjoint.input_gradient, problem.critic, (noise,)),
-        (objectives.gradient_gaps, adjoint.gradient_gaps, problem.params, (geometry,)),
+        (critic.input_gradient, twins.input_gradient, problem.critic, (noise,)),
+        (objectives.gradient_gaps, twins.gradient_gaps, problem.params, (geometry,)),
     ):
         functions = (lambda p, f=f, rest=rest: f(p, x, y, *rest) for f in (plain, twin))
         assert_same(*functions, at, rng, tolerance)
@@ -149,11 +149,11 @@ def test_a_second_differentiation_is_refused():
     rng = np.random.default_rng(0)
     params, x, y = network.init(rng, (3, 4, 2), np.float64), rng.random((2, 3)), np.array([0, 1])
     for function in (
-        lambda v: adjoint.logits(params, v),
-        lambda v: adjoint.scores(params, v),
-        lambda v: adjoint.input_gradient(params, v, y),
-        lambda v: adjoint.gradient_gaps(params, v, y),
-        lambda v: adjoint.unrolled(params, v, y, 0.9),
+        lambda v: twins.logits(params, v),
+        lambda v: twins.scores(params, v),
+        lambda v: twins.input_gradient(params, v, y),
+        lambda v: twins.gradient_gaps(params, v, y),
+        lambda v: twins.unrolled(params, v, y, 0.9),
     ):
         with pytest.raises(InputError, match="differentiated once"):
             elementwise_grad(elementwise_grad(function))(x)
@@ -162,7 +162,7 @@ def test_a_second_differentiation_is_refused():
 def test_unknown_modes_are_refused_like_the_plain_definition():
     params, x = network.init(np.random.default_rng(0), (2, 2), np.float64), np.zeros((1, 2))
     for wrong in ({"gradient": "half"}, {"geometry": "l1"}):
-        for function in (unrolled, adjoint.unrolled):
+        for function in (unrolled, twins.unrolled):
             with pytest.raises(InputError, match="choose"):
                 function(params, x, np.array([0]), 0.5, **wrong)
 
