@@ -132,6 +132,11 @@ def _times(s, W):
     return s @ W if s.ndim == 2 else (s.reshape(-1, len(W)) @ W).reshape(*s.shape[:-1], W.shape[1])
 
 
+def weight_gradients(h, rho) -> network.Params:
+    """[(W̄_l, b̄_l), …] of one ordinary backward pass."""
+    return [(left.T @ right, onp.ones(len(right), right.dtype) @ right) for left, right in zip(h, rho, strict=True)]
+
+
 class Span:
     """The vectors that an attack moves along, and the coordinates that stand for them (section 6).
 

@@ -43,9 +43,6 @@ class Routes(NamedTuple):
     unrolled: Callable
     critic_gradient: Callable
     gradient_gaps: Callable
-    classifier_step: Callable | None = None
-    """The whole `ClassifierStep` by hand; None: composed of the functions above.  So too:"""
-    critic_step: Callable | None = None
 
 
 def gradient_gaps(params, x, y, geometry: str = "l2"):
@@ -203,46 +200,3 @@ def critic_objective(
             losses.gradient_penalty(via.critic_gradient(critic_params, x_hat, y_hat, noise_fake)),
         ),
     }
-
-
-class ClassifierStep:
-    """The classifier's side of one batch at a fixed θ, in the method's order:
-
-        step = ClassifierStep(params, x)            .confidence (n,), .predicted (n,): for the running confidence
-        step.attack(running, s.generator, rng)      .images x̂ (n, d), .taken_for ŷ (n,): for the critic's step
-        terms, gradient = step.gradient(y, …)       with the critic as that step left it
-
-    The generator runs once, for the critic and for θ: its reverse waits for what the critic will say.
-    """
-
-    def __init__(self, params: network.Params, x, via: Routes = PLAIN):
-        self.params, self.x, self.via = params, x, via
-        z = via.logits(params, x)
-        self.predicted, self.confidence = predict(z), pick(softmax(z), predict(z))
-
-    def attack(self, running: RunningConfidence, s: Generator, rng: onp.random.Generator | None = None) -> None:
-        """Choose targets (`rng`: only where they are random) and attack."""
-        targets = choose_targets(self.params, self.x, s, rng, self.via)
-        self.attacked, self.to_theta = make_vjp(
-            lambda p: generate(p, self.x, targets, running, s, self.via), self.params
-        )
-        _, _, self.images, self.target_confidence = self.attacked
-        self.taken_for = predict(self.via.logits(self.params, self.images))
-
-    def gradient(self, y, critic_params, noise, s: AdversaryCritic) -> tuple[Terms, network.Params]:
-        """-> (terms of `adversary_critic` as floats, gradient of their total by θ), against this critic."""
-        terms, (direct, through_attack) = differentiate(
-            lambda both: judge(both[0], Attacked(*both[1]), self.x, y, critic_params, noise, s, self.via),
-            (self.params, tuple(self.attacked)),
-        )
-        indirect = self.to_theta(through_attack)
-        return terms, [(W + V, b + c) for (W, b), (V, c) in zip(direct, indirect, strict=True)]
-
-
-def critic_step(
-    critic_params, x, y, x_hat, y_hat, noise_real, noise_fake, penalty_weight: float, via: Routes = PLAIN
-) -> tuple[Terms, network.Params]:
-    """-> (terms of `critic_objective` as floats, gradient of their total by ω)."""
-    return differentiate(
-        lambda D: critic_objective(D, x, y, x_hat, y_hat, noise_real, noise_fake, penalty_weight, via), critic_params
-    )

@@ -210,6 +210,8 @@ class Experiment:
     """Of Carlini & Wagner's attack."""
     attack_iterations: int = 1000
     """Of Carlini & Wagner's attack, per search step."""
+    attack_learning_rate: float = 0.01
+    """Of its Adam."""
     radii: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
     """‖r‖ at which projected gradient is run."""
     toy_epochs: int = 120
@@ -223,10 +225,10 @@ DEMO = Experiment(
         "adversarial": AdversarialTraining(0.1),
         "virtual": VirtualAdversarial(0.7),
         "margin": Margin(0.65),
-        "critic": AdversaryCritic(
-            critic_weight=2.0, hidden=(128, 128), input_noise=0.05, hidden_noise=0.25, penalty_weight=1.0
-        ),
+        "critic": AdversaryCritic(critic_weight=1.0, hidden=(128, 128), input_noise=0.05, hidden_noise=0.25),
     },
+    attack_iterations=300,
+    attack_learning_rate=0.02,
 )
 """Of each defence the candidate with the smallest validation error: `python -m reference.search` lists them all.
 

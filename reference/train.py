@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
+from types import ModuleType
 from zlib import crc32
 
 import numpy as onp
 
-from . import critic, fused, network, objectives, twins
+from . import critic, fused, network
 from .attacks.targets import RunningConfidence
 from .checks import check_images, check_labels, check_params
 from .data import Digits
@@ -26,7 +26,7 @@ from .errors import DivergenceError, InputError
 from .files import load_npz, save_npz
 from .network import Params
 from .numerics import pick, predict, softmax
-from .objectives import ClassifierStep, Routes
+from .objectives import Terms
 from .optimise import Adam, adam_step, decayed
 from .settings import (
     AdversarialTraining,
@@ -36,17 +36,6 @@ from .settings import (
     Training,
     Undefended,
     VirtualAdversarial,
-)
-
-# The one place where training chooses the fast twins over the plain definitions (objectives.PLAIN).
-FAST = Routes(
-    twins.logits,
-    twins.scores,
-    twins.unrolled,
-    twins.input_gradient,
-    twins.gradient_gaps,
-    fused.ClassifierStep,
-    fused.critic_step,
 )
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -93,12 +82,13 @@ def train(
     progress: Progress | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
-    via: Routes = FAST,
+    via: ModuleType = fused,
 ) -> State:
     """Train a classifier with `defence` on `data.train`; `data.validation` is only measured.
 
     progress(epoch, epochs, record) is called after every epoch.  checkpoint: a file written after every epoch, so
-    that an interrupt loses one epoch at most; `resume` goes on from it if it is there.
+    that an interrupt loses one epoch at most; `resume` goes on from it if it is there.  via: the module that takes
+    the steps, chosen here and nowhere else: `fused`, or `steps` for the plain definitions.
     Raises `DivergenceError`, which names the term and the epoch, as soon as a loss or a weight is not finite or
     beyond 1e6, and `InputError` on unfit data or a checkpoint of another run.
     """
@@ -141,7 +131,7 @@ def fingerprint(data: Digits) -> list:
     return [data.source, data.side, str(data.train.x.dtype), [crc32(onp.ascontiguousarray(a)) for a in arrays]]
 
 
-def _epoch(state: State, data: Digits, defence: Defence, training: Training, via: Routes) -> dict[str, float]:
+def _epoch(state: State, data: Digits, defence: Defence, training: Training, via: ModuleType) -> dict[str, float]:
     x, y = data.train
     pretraining = state.epoch < training.pretrain_epochs
     own_epoch = max(0, state.epoch - training.pretrain_epochs)
@@ -156,7 +146,7 @@ def _epoch(state: State, data: Digits, defence: Defence, training: Training, via
             critic_rate = decayed(defence.critic_learning_rate, own_epoch, training.halve_every)
             record = _critic_steps(state, x[rows], y[rows], defence, training, rate, critic_rate, via)
         else:
-            record = _classifier_step(state, _objective(state, x[rows], y[rows], defence, via), training, rate)
+            record = _take(state, _step(state, x[rows], y[rows], defence, via), training, rate)
         for name, value in record.items():
             _check(name, value, state, defence)
             sums[name] = sums.get(name, 0.0) + value * len(rows)
@@ -182,32 +172,31 @@ def error(params: Params, x, y) -> float:
     return float(onp.mean(predict(network.logits(params, x)) != y))
 
 
-def _objective(state: State, x, y, defence: Defence, via: Routes):
-    """The objective of a defence without a critic, as a function of the parameters."""
+def _step(state: State, x, y, defence: Defence, via: ModuleType) -> tuple[Terms, Params]:
+    """The terms and the gradient of a defence without a critic."""
     match defence:
         case Undefended():
-            return lambda p: objectives.undefended(p, x, y, via)
+            return via.undefended(state.params, x, y)
         case AdversarialTraining():
-            return lambda p: objectives.adversarial_training(p, x, y, defence, via)
+            return via.adversarial_training(state.params, x, y, defence)
         case VirtualAdversarial():
-            noise = state.rng.standard_normal(x.shape, dtype=x.dtype)
-            return lambda p: objectives.virtual_adversarial(p, x, y, defence, noise, via)
+            start = state.rng.standard_normal(x.shape, dtype=x.dtype)
+            return via.virtual_adversarial(state.params, x, y, defence, start)
         case Margin():
-            return lambda p: objectives.margin(p, x, y, defence, via)
+            return via.margin(state.params, x, y, defence)
     raise InputError(f"no objective for {defence!r}")
 
 
-def _classifier_step(state: State, objective, training: Training, rate: float) -> dict[str, float]:
-    """One Adam step on the classifier -> the objective's terms."""
-    terms, gradient = objectives.differentiate(objective, state.params)
+def _take(state: State, step: tuple[Terms, Params], training: Training, rate: float) -> dict[str, float]:
+    """Adam on the classifier -> the step's terms."""
+    terms, gradient = step
     state.params, state.adam = adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
     return {name: value for name, (_, value) in terms.items()}
 
 
-def _pretraining_step(state: State, x, y, training: Training, rate: float, via: Routes) -> dict[str, float]:
+def _pretraining_step(state: State, x, y, training: Training, rate: float, via: ModuleType) -> dict[str, float]:
     _update_confidence(state, x)
-    objective = partial(objectives.pretraining, x=x, y=y, weight_decay=training.weight_decay, via=via)
-    return _classifier_step(state, objective, training, rate)
+    return _take(state, via.pretraining(state.params, x, y, training.weight_decay), training, rate)
 
 
 def _update_confidence(state: State, x) -> None:
@@ -216,29 +205,27 @@ def _update_confidence(state: State, x) -> None:
 
 
 def _critic_steps(
-    state: State, x, y, s: AdversaryCritic, training: Training, rate: float, critic_rate: float, via: Routes
+    state: State, x, y, s: AdversaryCritic, training: Training, rate: float, critic_rate: float, via: ModuleType
 ) -> dict[str, float]:
     """The adversary critic's batch: running confidence, x̂, critic step(s), classifier step."""
-    step = via.classifier_step(state.params, x) if via.classifier_step else ClassifierStep(state.params, x, via)
+    step = via.ClassifierStep(state.params, x)
     state.running = state.running.update(step.confidence, step.predicted)
     step.attack(state.running, s.generator, state.rng)
 
     def noise():
         return critic.draw_noise(state.rng, state.critic, len(x), s.input_noise, s.hidden_noise)
 
-    critic_step = via.critic_step or partial(objectives.critic_step, via=via)
-    critic_terms: dict[str, tuple[float, float]] = {}
+    critic_terms: Terms = {}
     for _ in range(s.critic_steps):
-        critic_terms, gradient = critic_step(
+        critic_terms, gradient = via.critic_step(
             state.critic, x, y, step.images, step.taken_for, noise(), noise(), s.penalty_weight
         )
         state.critic, state.critic_adam = adam_step(
             state.critic, gradient, state.critic_adam, critic_rate, training.beta1, training.beta2
         )
-    terms, gradient = step.gradient(y, state.critic, noise(), s)
-    state.params, state.adam = adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
-    record = {name: value for name, (_, value) in (terms | critic_terms).items()}
+    record = _take(state, step.gradient(y, state.critic, noise(), s), training, rate)
     return record | {
+        **{name: value for name, (_, value) in critic_terms.items()},
         "attack_success": float(onp.mean(step.taken_for != step.predicted)),
         "target_confidence": float(onp.mean(step.target_confidence)),
         "mean_r": float(onp.mean(onp.linalg.norm(step.images - x, axis=1))),

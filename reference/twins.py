@@ -17,10 +17,11 @@ from autograd.extend import defvjp_argnums, primitive
 from autograd.tracer import isbox
 
 from . import network
-from .adjoint import Pass, Rows, Span, Unrolled
+from .adjoint import Pass, Rows, Span, Unrolled, weight_gradients
 from .attacks.high_confidence import GRADIENT_MODES
 from .errors import InputError
 from .numerics import like, one_hot, stop_gradient
+from .objectives import Routes
 
 
 def flat(params):
@@ -31,11 +32,6 @@ def flat(params):
 def layers(arrays):
     """[W, b, …] -> [(W, b), …]."""
     return list(zip(arrays[::2], arrays[1::2]))
-
-
-def weight_gradients(h, rho) -> network.Params:
-    """[(W̄_l, b̄_l), …] of one ordinary backward pass."""
-    return [(left.T @ right, onp.ones(len(right), right.dtype) @ right) for left, right in zip(h, rho, strict=True)]
 
 
 def first_order_only(name, *values):
@@ -202,3 +198,7 @@ def gradient_gaps(params, x, y, geometry: str = "l2"):
     if geometry not in ("l2", "linf"):
         raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
     return _gradient_gaps([], x, onp.asarray(y), geometry, *flat(params))
+
+
+TWINS = Routes(logits, scores, unrolled, input_gradient, gradient_gaps)
+"""For the objectives' `via`."""

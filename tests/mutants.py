@@ -57,7 +57,7 @@ MUTANTS = [
         "The critic term's gradient by θ is 0: the method does nothing.",
     ),
     Mutant(
-        "attack-detached-in-the-loop", FUSED, "objectives.py",
+        "attack-detached-in-the-loop", FUSED, "steps.py",
         "zip(direct, indirect, strict=True)", "zip(direct, [(0 * V, 0 * c) for V, c in indirect], strict=True)",
         "The reverse of the attack is computed and left out.",
     ),
@@ -413,8 +413,7 @@ MUTANTS = [
         "The confidence is averaged by label, not by prediction.",
         (
             ("train.py", "update(pick(softmax(z), predict(z)), predict(z))", "update(pick(softmax(z), predict(z)), y)"),
-            ("train.py", "_update_confidence(state, x)\n    objective",
-             "_update_confidence(state, x, y)\n    objective"),
+            ("train.py", "_update_confidence(state, x)\n    return", "_update_confidence(state, x, y)\n    return"),
             ("train.py", "update(step.confidence, step.predicted)", "update(step.confidence, y)"),
         ),
     ),
@@ -659,12 +658,13 @@ MUTANTS = [
     ),
     Mutant(
         "fused-all-examples", FUSED, "fused.py",
-        "share = (changed / max(changed.sum(), 1)).astype(dtype)", "share = onp.full(n, 1 / n, dtype)",
+        "share = (changed / max(changed.sum(), 1)).astype(dtype)",
+        "share = onp.full(len(changed), 1 / len(changed), dtype)",
         "The means run over all examples, not over S.",
     ),
     Mutant(
         "fused-critic-losses-dropped", FUSED, "fused.py",
-        "(t + s_bar * h).T @ signal", "t.T @ signal",
+        "(t + s_bar * a).T @ d", "t.T @ d",
         "The critic's weights see the penalty alone.",
     ),
     Mutant(

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import problems
 
-from reference import adjoint, critic, network, objectives, twins
+from reference import adjoint, critic, fused, network, objectives, steps, twins
 from reference.attacks import as_model, targets
 from reference.attacks.high_confidence import unrolled
 from reference.errors import InputError
-from reference.settings import AdversaryCritic, Generator
-from reference.train import FAST
+from reference.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
+from reference.twins import TWINS
 
 GEOMETRIES = st.sampled_from(("l2", "linf"))
-TWINS = [
+PAIRS = [
     (network.logits, twins.logits),
     (critic.scores, twins.scores),
     (critic.input_gradient, twins.input_gradient),
@@ -43,7 +43,7 @@ def assert_same(plain, twin, at, rng, tolerance):
         assert size([a - b]) <= tolerance * max(size([a]), 0.01 * scale)
 
 
-@pytest.mark.parametrize("plain, twin", TWINS, ids=lambda f: f.__module__)
+@pytest.mark.parametrize("plain, twin", PAIRS, ids=lambda f: f.__module__)
 def test_a_twin_has_its_definition_s_signature(plain, twin):
     assert twin.__name__ == plain.__name__
     assert list(inspect.signature(twin).parameters) == list(inspect.signature(plain).parameters)
@@ -125,7 +125,7 @@ def test_the_composed_objectives(problem, confidence, gradient):
             p.critic,
         )
 
-    for (plain, g), (fast, h) in zip(both(objectives.PLAIN), both(FAST), strict=True):
+    for (plain, g), (fast, h) in zip(both(objectives.PLAIN), both(TWINS), strict=True):
         for name in plain:
             assert fast[name] == pytest.approx(plain[name], rel=1e-10, abs=1e-14)
         assert size([a - b for a, b in zip(leaves(g), leaves(h), strict=True)]) <= 1e-10 * size(leaves(g))
@@ -178,34 +178,70 @@ SETTINGS = st.builds(
 
 
 def both_steps(p, s, via):
-    """A batch as training sees it -> what each step says, as {name: arrays}."""
-    step = via.classifier_step(p.params, p.x) if via.classifier_step else objectives.ClassifierStep(p.params, p.x, via)
+    """A batch of the adversary critic as training sees it -> what each step says, as {name: arrays}."""
+    step = via.ClassifierStep(p.params, p.x)
     step.attack(p.running, s.generator, np.random.default_rng(0))
-    critic_step = via.critic_step or partial(objectives.critic_step, via=via)
-    judged = critic_step(p.critic, p.x, p.y, step.images, step.taken_for, p.noise_real, p.noise_fake, 10.0)
-    terms = step.gradient(p.y, p.critic, p.noise_real, s)
-    return {
-        "predicted": step.predicted,
-        "confidence": step.confidence,
-        "images": step.images,
-        "taken_for": step.taken_for,
-        "C": step.target_confidence,
-        "critic's terms": [np.array(v) for _, v in judged[0].values()],
-        "critic's gradient": leaves(judged[1]),
-        "terms": [np.array(weight * v) for weight, v in terms[0].values()],
-        "gradient": leaves(terms[1]),
-    }, (terms[0].keys(), judged[0].keys())
+    judged = via.critic_step(p.critic, p.x, p.y, step.images, step.taken_for, p.noise_real, p.noise_fake, 10.0)
+    names = ("predicted", "confidence", "images", "taken_for", "target_confidence")
+    return {name: getattr(step, name) for name in names} | {
+        "critic": judged,
+        "classifier": step.gradient(p.y, p.critic, p.noise_real, s),
+    }
 
 
-@pytest.mark.parametrize("dtype, tolerance", ((np.float64, 1e-10), (np.float32, 1e-4)), ids=("float64", "float32"))
+def assert_same_step(plain, other, tolerance):
+    """Terms by name, weight and value, and gradients by shape, dtype and value."""
+    (terms, gradient), (same_terms, same_gradient) = plain, other
+    assert list(terms) == list(same_terms)
+    for name in terms:
+        assert terms[name] == pytest.approx(same_terms[name], rel=tolerance, abs=1e-3 * tolerance)
+    assert_close(gradient, same_gradient, tolerance)
+
+
+def assert_close(plain, other, tolerance):
+    """Relative, down to 1e-3: the examples' parts are of order 1, and where they cancel their rounding is left."""
+    a, b = leaves(plain), leaves(other)
+    assert [(v.dtype, v.shape) for v in a] == [(v.dtype, v.shape) for v in b]
+    assert size([u - v for u, v in zip(a, b, strict=True)]) <= tolerance * max(size(a), 1e-3)
+
+
+PRECISIONS = pytest.mark.parametrize(
+    "dtype, tolerance", ((np.float64, 1e-10), (np.float32, 1e-4)), ids=("float64", "float32")
+)
+
+
+@PRECISIONS
 @given(problem=problems(), generator=SETTINGS)
 def test_the_fused_steps(problem, generator, dtype, tolerance):
-    """Both steps as a whole, by hand, against the plain definitions, in every mode."""
+    """The adversary critic's two steps as a whole, by hand, against the plain definitions, in every mode."""
     p, s = problem.cast(dtype), AdversaryCritic(generator=generator)
-    (plain, names), (fused, other) = both_steps(p, s, objectives.PLAIN), both_steps(p, s, FAST)
-    assert names == other
-    assert np.array_equal(plain["taken_for"], fused["taken_for"])
+    plain, fast = both_steps(p, s, steps), both_steps(p, s, fused)
+    assert np.array_equal(plain["taken_for"], fast["taken_for"])
     for name in plain:
-        a, b = leaves(plain[name]), leaves(fused[name])
-        assert [v.dtype for v in a] == [v.dtype for v in b]
-        assert size([u - v for u, v in zip(a, b, strict=True)]) <= tolerance * size(a), name
+        compare = assert_same_step if name in ("critic", "classifier") else assert_close
+        compare(plain[name], fast[name], tolerance)
+
+
+@PRECISIONS
+@given(problem=problems(), geometry=GEOMETRIES, epsilon=st.sampled_from((0.1, 0.5)), iterations=st.integers(1, 2))
+def test_the_other_fused_steps(problem, geometry, epsilon, iterations, dtype, tolerance):
+    """Cross-entropy, weight decay, adversarial and virtual adversarial training, the margin loss."""
+    p = problem.cast(dtype)
+    for name, *rest in (
+        ("undefended",),
+        ("pretraining", 0.1),
+        ("adversarial_training", AdversarialTraining(epsilon, geometry)),
+        ("virtual_adversarial", VirtualAdversarial(epsilon, 0.1, iterations), p.start),
+        ("margin", Margin(epsilon, geometry)),
+    ):
+        plain, fast = (getattr(via, name)(p.params, p.x, p.y, *rest) for via in (steps, fused))
+        assert_same_step(plain, fast, tolerance)
+
+
+def test_both_modules_take_the_same_steps():
+    for name in ("undefended", "pretraining", "adversarial_training", "virtual_adversarial", "margin", "critic_step"):
+        plain, fast = (list(inspect.signature(getattr(via, name)).parameters) for via in (steps, fused))
+        assert plain == [*fast, "via"]
+    for name in ("attack", "gradient"):
+        plain, fast = (inspect.signature(getattr(via.ClassifierStep, name)) for via in (steps, fused))
+        assert plain == fast

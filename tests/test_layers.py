@@ -12,7 +12,8 @@ ORDER = """
     network critic losses
     attacks.model attacks.result attacks.targets attacks.high_confidence attacks.deepfool attacks.carlini_wagner
     attacks.gradient_sign attacks.projected_gradient attacks.virtual attacks
-    risk reverse objectives adjoint twins fused optimise train evaluate toy figures experiment report pictures search
+    risk reverse objectives adjoint twins steps fused optimise train evaluate
+    toy figures experiment report pictures search
 """.split()
 
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from calculus import leaves
 
-from reference import critic, fused, network, objectives
+from reference import critic, fused, network, objectives, steps
 from reference.data import Digits, Split
 from reference.errors import DivergenceError, InputError
 from reference.files import save_npz
 from reference.numerics import pick, predict, softmax
-from reference.objectives import PLAIN
 from reference.optimise import Adam, adam_step, decayed
 from reference.settings import (
     AdversarialTraining,
@@ -23,7 +22,7 @@ from reference.settings import (
     Undefended,
     VirtualAdversarial,
 )
-from reference.train import FAST, check_data, load_checkpoint, start, train
+from reference.train import check_data, load_checkpoint, start, train
 
 CRITIC = AdversaryCritic(hidden=(8,), critic_steps=2)
 DEFENCES = [
@@ -205,7 +204,7 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("via", [FAST, PLAIN], ids=["fast", "plain"])
+@pytest.mark.parametrize("via", [fused, steps], ids=["fused", "plain"])
 @pytest.mark.parametrize("s", VARIANTS, ids=["default", "full", "uniform", "detached"])
 def test_a_batch_is_running_confidence_attack_critic_step_classifier_step(s, via):
     """One batch after pre-training, replayed with the plain objectives, whole: the classifier's gradient is that of
@@ -361,7 +360,7 @@ def test_records_hold_every_term(defence):
 @pytest.mark.parametrize("k", [2, 3])
 def test_fast_and_plain_routes_train_alike(defence, k):
     data = blobs(18, k, dtype=np.float64)
-    fast, plain = (train(data, defence, TINY, via=via) for via in (FAST, PLAIN))
+    fast, plain = (train(data, defence, TINY, via=via) for via in (fused, steps))
     close(fast.params, plain.params, 1e-8)
     if defence is CRITIC:
         close(fast.critic, plain.critic, 1e-8)
