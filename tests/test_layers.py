@@ -14,6 +14,8 @@ ORDER = """
     attacks.gradient_sign attacks.projected_gradient attacks.virtual attacks
     risk reverse objectives adjoint twins steps fused optimise train evaluate
     toy figures experiment report pictures search
+    conformance conformance.adapters conformance.adapters.pytorch conformance.adapters.jax
+    bench bench.problem bench.rows bench.products bench.measure bench.growth bench.__main__
 """.split()
 
 
