@@ -51,11 +51,8 @@ def measure(scale: str, epochs: int, seconds: float) -> dict:
     for column in rows.COLUMNS if scale != "paper" else rows.COLUMNS[:3]:
         note(f"{scale}: {column}")
         jobs = {name: row[column] for name, row in made.items() if column in row}
-        found["differences"][column] = differences(jobs, old(p, column))
-        for name, difference in found["differences"][column].items():
-            if not difference <= TOLERANCE:
-                found["refused"].append([column, name])
-                del jobs[name]
+        jobs, found["differences"][column] = agreeing(jobs, old(p, column))
+        found["refused"] += [[column, name] for name, row in made.items() if column in row and name not in jobs]
         if column in floors:
             jobs[FLOOR] = rows.Job(products.multiplier(floors[column], p.x.dtype))
         found["seconds"][column] = interleave(jobs, seconds)
@@ -106,6 +103,14 @@ def differences(jobs: dict[str, rows.Job], start: list[onp.ndarray] | None) -> d
             moved = reference - onp.concatenate([a.ravel() for a in start])
             found[name] = float(onp.linalg.norm(new - reference) / onp.linalg.norm(moved))
     return found
+
+
+def agreeing(
+    jobs: dict[str, rows.Job], start: list[onp.ndarray] | None
+) -> tuple[dict[str, rows.Job], dict[str, float]]:
+    """-> the jobs that may be timed, and all `differences`."""
+    found = differences(jobs, start)
+    return {name: job for name, job in jobs.items() if found.get(name, 0) <= TOLERANCE}, found
 
 
 def interleave(jobs: dict[str, rows.Job], seconds: float, least: int = 5) -> dict[str, list[float]]:

@@ -14,7 +14,8 @@ from ..numerics import pick, predict, sigmoid, softmax
 from ..settings import DEMO, PAPER, QUICK, Experiment, Generator
 from ..train import State, train
 
-SCALES = {"demo": DEMO, "paper": PAPER, "quick": QUICK}
+TINY = replace(DEMO.defences["critic"], hidden=(32,), generator=Generator(iterations=2))
+SCALES = {"demo": DEMO, "paper": PAPER, "quick": replace(QUICK, defences={"critic": TINY})}
 EPOCHS = {"demo": 20, "paper": 2, "quick": 1}
 """After pre-training, before anything is timed."""
 
@@ -42,7 +43,7 @@ class Problem(NamedTuple):
 def prepare(scale: str, epochs: int) -> Problem:
     """Train for one epoch on cross-entropy and `epochs` more with the critic; the batch is the first of the split."""
     plan, digits = SCALES[scale], load(SCALES[scale].side)
-    if plan is QUICK:
+    if scale == "quick":
         digits = digits._replace(train=Split(*(a[:300] for a in digits.train)))
     state = train(digits, plan.defences["critic"], replace(plan.training, epochs=epochs))
     n = plan.training.batch
