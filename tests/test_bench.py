@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference import fused
 from reference.bench import growth, measure, problem, products, rows
 from reference.bench.__main__ import main, ratio, report
-from reference.train import FAST
 
 
 class Counted(np.ndarray):
@@ -28,6 +28,10 @@ class Counted(np.ndarray):
         if ufunc is np.matmul and min(np.ndim(a) for a in inputs) == 2:
             Counted.flops += 2 * inputs[0].shape[0] * inputs[0].shape[1] * inputs[1].shape[1]
         return result.view(Counted) if isinstance(result, np.ndarray) else result
+
+    def __array_function__(self, *args):
+        result = super().__array_function__(*args)  # concatenate and the like
+        return result.view(Counted) if type(result) is np.ndarray else result
 
 
 def counted(params):
@@ -82,12 +86,12 @@ def test_rows_that_arrived_cost_nothing():
 
 
 def test_our_classifier_step_multiplies_what_the_floor_holds_and_little_more(tiny):
-    """More: the predicted class's own gradient, one-hot products, and two passes at x that the floor counts as one."""
+    """More: products with one-hot rows, tangents of rows that arrive, and two passes at x that the floor has as one."""
     state, work = tiny.state, problem.active(tiny)
     sizes = measure.layer_sizes(state.params), measure.layer_sizes(state.critic)
     floor = sum(map(products.flops, products.classifier_step(*sizes, work).values()))
     Counted.flops = 0
-    step = FAST.classifier_step(counted(state.params), tiny.x)
+    step = fused.ClassifierStep(counted(state.params), tiny.x)
     step.attack(state.running, tiny.defence.generator)
     step.gradient(tiny.y, counted(state.critic), tiny.noise[2], tiny.defence)
     assert floor <= Counted.flops <= 1.15 * floor
@@ -96,7 +100,7 @@ def test_our_classifier_step_multiplies_what_the_floor_holds_and_little_more(tin
 def test_our_critic_step_multiplies_what_the_floor_holds_and_little_more(tiny):
     real, fake, _ = tiny.noise
     Counted.flops = 0
-    FAST.critic_step(counted(tiny.state.critic), tiny.x, tiny.y, tiny.x_hat, tiny.y_hat, real, fake, 10.0)
+    fused.critic_step(counted(tiny.state.critic), tiny.x, tiny.y, tiny.x_hat, tiny.y_hat, real, fake, 10.0)
     floor = products.flops(products.critic_step(measure.layer_sizes(tiny.state.critic), len(tiny.x)))
     assert floor <= Counted.flops <= 1.05 * floor
 

@@ -52,7 +52,9 @@ def classifier_step(sizes, critic, active: Active) -> dict[str, list[Product]]:
     upper, narrow = sizes[1:], s_1 < d
     n, S = len(active.there[0]), len(active.changed)
     there = [len(rows) for rows in active.there]
-    judged, back = ([len(onp.intersect1d(rows, active.changed)) for rows in all_] for all_ in (active.there, active.back))
+    judged, back = (
+        [len(onp.intersect1d(rows, active.changed)) for rows in all_] for all_ in (active.there, active.back)
+    )
     forth, reverse = [], [(S, d, s_1)]
     for steps in (there, back):
         for i, (rows, moving) in enumerate(zip(steps, steps[1:])):

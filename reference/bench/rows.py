@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as onp
 
-from .. import adjoint, network, objectives
+from .. import adjoint, fused, network, objectives, steps, twins
 from ..attacks import Model, deepfool, high_confidence
 from ..optimise import adam_step
-from ..train import FAST, _critic_steps
+from ..train import _critic_steps
 from .problem import Problem
 
 CLASSIFIER, NEAREST, CRITIC = "classifier step", "nearest class", "critic step"
@@ -58,28 +59,27 @@ def evaluations(p: Problem, model) -> dict[str, Job]:
 
 def plain(p: Problem) -> dict[str, Job]:
     """The definitions, differentiated by autograd."""
-    return numpy_row(p, objectives.PLAIN, lambda v: network.logits(p.state.params, v))
+    return numpy_row(p, steps, objectives.PLAIN, lambda v: network.logits(p.state.params, v))
 
 
 def ours(p: Problem) -> dict[str, Job]:
     """The twins that training uses."""
-    return numpy_row(p, FAST, adjoint.as_model(p.state.params))
+    return numpy_row(p, fused, twins.TWINS, adjoint.as_model(p.state.params))
 
 
-def numpy_row(p: Problem, via: objectives.Routes, model) -> dict[str, Job]:
+def numpy_row(p: Problem, via: ModuleType, routes: objectives.Routes, model) -> dict[str, Job]:
     state, s, training = p.state, p.defence, p.plan.training
     real, fake, judging = p.noise
     betas = training.beta1, training.beta2
 
     def classifier():
-        step = (via.classifier_step or partial(objectives.ClassifierStep, via=via))(state.params, p.x)
+        step = via.ClassifierStep(state.params, p.x)
         step.attack(state.running, s.generator)
         _, gradient = step.gradient(p.y, state.critic, judging, s)
         return adam_step(state.params, gradient, state.adam, training.learning_rate, *betas)[0]
 
     def critic():
-        step = via.critic_step or partial(objectives.critic_step, via=via)
-        _, gradient = step(state.critic, p.x, p.y, p.x_hat, p.y_hat, real, fake, s.penalty_weight)
+        _, gradient = via.critic_step(state.critic, p.x, p.y, p.x_hat, p.y_hat, real, fake, s.penalty_weight)
         return adam_step(state.critic, gradient, state.critic_adam, s.critic_learning_rate, *betas)[0]
 
     def epoch():
@@ -90,7 +90,8 @@ def numpy_row(p: Problem, via: objectives.Routes, model) -> dict[str, Job]:
     return {
         CLASSIFIER: Job(classifier, arrays=flat),
         NEAREST: Job(
-            lambda: objectives.choose_targets(state.params, p.x, s.generator, via=via), arrays=lambda targets: [targets]
+            lambda: objectives.choose_targets(state.params, p.x, s.generator, via=routes),
+            arrays=lambda targets: [targets],
         ),
         CRITIC: Job(critic, arrays=flat),
         EPOCH: Job(epoch),
