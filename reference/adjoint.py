@@ -344,8 +344,15 @@ def class_gaps(net: Pass, span: Span, y, geometry: str):
 def as_model(params: network.Params) -> Model:
     """The classifier for the evaluation's attacks: `Model` with hand-written passes instead of autograd's."""
 
+    def pull_back(net):
+        return lambda v: net.to_input(net.backward(v))
+
     def linearise(x):
         net = Pass(params, x)
-        return net.z, lambda v: net.to_input(net.backward(v))
+        return net.z, pull_back(net)
 
-    return Model(lambda x: network.logits(params, x), linearise)
+    def gaps(x, labels, geometry):
+        net = Pass(params, x)
+        return net.z, class_gaps(net, Span(params[0][0], geometry), labels, geometry), pull_back(net)
+
+    return Model(lambda x: network.logits(params, x), linearise, gaps)

@@ -246,7 +246,13 @@ ROBUST = {
 }
 """Of each defence the candidate with the largest ρ among those within one point of its smallest validation error."""
 
-LONG = replace(DEMO, seeds=3, training=replace(DEMO.training, epochs=230, halve_every=92))
+LONG = replace(
+    DEMO,
+    seeds=3,
+    training=replace(DEMO.training, epochs=230, halve_every=92),
+    attack_iterations=1000,
+    attack_learning_rate=0.01,
+)
 
 QUICK = replace(
     DEMO,

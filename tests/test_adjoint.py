@@ -140,8 +140,10 @@ def test_the_fast_model_is_the_classifier(problem):
     (z, pull), (z0, pull0) = fast.linearise(problem.x), plain.linearise(problem.x)
     np.testing.assert_allclose(z, z0, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(pull(v), pull0(v), rtol=1e-12, atol=1e-14)
-    t = targets.nearest_class(fast, problem.x, z.argmax(axis=1))
-    assert np.array_equal(t, targets.nearest_class(plain, problem.x, z.argmax(axis=1)))
+    labels = z.argmax(axis=1)
+    for geometry in ("l2", "linf"):
+        (_, away, _), (_, away0, _) = (targets.boundaries(m, problem.x, labels, geometry) for m in (fast, plain))
+        np.testing.assert_allclose(away, away0, rtol=1e-9)
 
 
 def test_a_second_differentiation_is_refused():
