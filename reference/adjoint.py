@@ -1,5 +1,9 @@
 """The second-order gradients, derived by hand: on raw arrays, four passes and one product per layer.
 
+The attack moves an image along w = ∇_x log p_t(x), a derivative by the image.  Training differentiates the attacked
+image by the weights θ, so it needs the derivative by θ of a derivative by x.  "Double backpropagation" records the
+backward pass that yields w and differentiates the record.  Below the same is worked out on paper; nothing is recorded.
+
 Letters: layer l computes a_l = h_{l−1} W_l + b_l and h_l = σ(a_l), h_0 = x, z = a_L; σ is ReLU or LeakyReLU and
 m_l = σ'(a_l), a constant almost everywhere.  Rows are examples.  A bar is a cotangent: the derivative of the final
 scalar by the barred quantity.
@@ -44,16 +48,18 @@ scalar by the barred quantity.
    flows; from there on all its cotangents are 0, so it is dropped from later steps, forwards and backwards.
    Truncated mode stops here; full mode adds (1+o) x̄ of step m to r̄ before step m−1.
 
-6. Where the products go.  u is a multiple α of v = w (L∞: of v = sign w), and its cotangent w̄ = α r̄ + β v, with one
-   number α and one β per example.  The first layer is linear, so with v W_1 at hand three things need no product with
-   W_1: the next iterate's a_1, which moves by (1+o) c_m u W_1; this step's tangent τ_1 = (α r̄ W_1 + β v W_1) ∘ m_1; and
-   ⟨r̄, w⟩ = ⟨r̄ W_1, δ_1⟩.  And the rows of W̄_1 sort themselves: r̄ and x are the same at every step, so
+6. Where the products go.  u is a multiple of q = w (L∞: q = sign w), and w̄ = α r̄ + β q with two numbers α, β per
+   example.  The first layer is linear, so with q W_1 at hand three things need no product with W_1: the next iterate's
+   a_1, which moves by (1+o) c_m u W_1; this step's tangent τ_1 = (α r̄ W_1 + β q W_1) ∘ m_1; and ⟨r̄, w⟩ = ⟨r̄ W_1, δ_1⟩.
+   And the rows of W̄_1 sort themselves: r̄ and x are the same at every step, so
 
-       Σ_m w̄ᵀ δ_1 + x̂_mᵀ ρ_1 = [r̄; x]ᵀ [Σ_m α δ_1; Σ_m ρ_1] + Σ_m [β v; x̂_m − x]ᵀ [δ_1; ρ_1].
+       Σ_m w̄ᵀ δ_1 + x̂_mᵀ ρ_1 = [r̄; x]ᵀ [Σ_m α δ_1; Σ_m ρ_1] + Σ_m [β q; x̂_m − x]ᵀ [δ_1; ρ_1].
 
-   What is left are v and x̂_m − x, a sum of earlier v.  In L2 both are combinations of W_1's columns, v = δ_1 W_1ᵀ.  If
-   there are fewer columns than pixels, keep the coefficients (`Span`): v W_1 = δ_1 G and ‖v‖² = ⟨δ_1, δ_1 G⟩ with the
-   Gram matrix G = W_1ᵀ W_1, and the last sum is W_1 Σ_m [β δ_1; …]ᵀ [δ_1; ρ_1].  No step sees a pixel then.
+   What is left are q and x̂_m − x, a sum of earlier q.  In L2 both are combinations of W_1's columns, q = δ_1 W_1ᵀ.  If
+   there are fewer columns than pixels, keep the coefficients (`Span`): q W_1 = δ_1 G and ‖q‖² = ⟨δ_1, δ_1 G⟩ with the
+   Gram matrix G = W_1ᵀ W_1, and the last sum is W_1 Σ_m [β δ_1; …]ᵀ [δ_1; ρ_1].  No step sees a pixel then.  What full
+   mode adds to r̄ lies in the span too, and so does all of the cycle, which starts at x̂ and whose r̄ is a multiple of
+   its own x̂_m − x.
 
 On these rest the drop-in twins of the plain definitions (`twins`) and the whole training step (`fused`).
 """
@@ -141,12 +147,12 @@ class Span:
     """The vectors that an attack moves along, and the coordinates that stand for them (section 6).
 
     Images themselves; or, for the L2 geometry and a first layer narrower than the image, combinations of W_1's
-    columns: v = c W_1ᵀ with coordinates c (n, H₁), which never become pixels.
+    columns: q = c W_1ᵀ with coordinates c (n, H₁), which never become pixels.
     """
 
     def __init__(self, W, geometry: str):
         self.W, self.narrow = W, geometry == "l2" and W.shape[1] < W.shape[0]
-        self.first = W.T @ W if self.narrow else W  # v W_1 = c @ first
+        self.first = W.T @ W if self.narrow else W  # q W_1 = c @ first
         self.width = len(self.first)
 
     def coordinates(self, signal):
@@ -154,15 +160,15 @@ class Span:
         return signal if self.narrow else _times(signal, self.W.T)
 
     def squares(self, c, first):
-        """‖v‖²; rounding must not make it negative.  first: v W_1, needed if `narrow`."""
+        """‖q‖²; rounding must not make it negative.  first: q W_1, needed if `narrow`."""
         return onp.maximum(onp.vecdot(c, first), 0) if self.narrow else onp.vecdot(c, c)
 
     def pixels(self, c):
-        """v itself, (n, d)."""
+        """q itself, (n, d)."""
         return c @ self.W.T if self.narrow else c
 
     def to_weights(self, K):
-        """Σ vᵀ(..), (d, H₁), from K = Σ cᵀ(..)."""
+        """Σ qᵀ(..), (d, H₁), from K = Σ cᵀ(..)."""
         return self.W @ K if self.narrow else K
 
 
@@ -203,7 +209,7 @@ class Rows:
 class Step:
     """One attack step, and what it leaves behind for its reverse pass.  Section 5's letters; rows are examples.
 
-    net: the pass at the iterate; t: one-hot targets (n, k); C: (n,).  The step is move·v, v with coordinates c.
+    net: the pass at the iterate; t: one-hot targets (n, k); C: (n,).  The step u is move·q; c: q's coordinates.
     """
 
     def __init__(self, net: Pass, span: Span, t, C, eps: float, geometry: str):
@@ -237,16 +243,16 @@ class Step:
         """
         n, phi, root = self.n, self.phi, math.sqrt(self.eps)
         l2 = self.geometry == "l2"
-        along = onp.vecdot(first_bar, self.delta[0]) if l2 else onp.vecdot(span_bar, self.c)  # ⟨r̄, v⟩
+        along = onp.vecdot(first_bar, self.delta[0]) if l2 else onp.vecdot(span_bar, self.c)  # ⟨r̄, q⟩
         i_bar = self.move * along + i_bar
         along *= self.goes
-        if l2:  # v = w, move = √ε/n + φ/n²
+        if l2:  # q = w, move = √ε/n + φ/n²
             phi_bar, n_bar = along / (n * n), -along * (root + 2 * phi / n) / (n * n)
             alpha, beta = (self.move * self.goes)[:, None], (n_bar / n)[:, None]
             tau_0, first = beta * self.c, alpha * first_bar + beta * self.first
             if span_bar is not None:
                 tau_0 += alpha * span_bar
-        else:  # v = sign(w), which does not move; move = (√ε + φ)/‖w‖₁
+        else:  # q = sign(w), constant; move = (√ε + φ)/‖w‖₁
             phi_bar, alpha = along / n, 0
             beta = (-self.move * phi_bar)[:, None]
             tau_0, first = beta * self.c, beta * self.first
