@@ -677,6 +677,21 @@ MUTANTS = [
         "classes[others] - classes[y][:, None]", "classes[others]",
         "The nearest class by ‖∇f_j‖, not by ‖∇f_j − ∇f_y‖.",
     ),
+    Mutant(
+        "bench-times-what-disagrees", "test_bench.py::test_a_row_that_disagrees_is_refused", "bench/measure.py",
+        "TOLERANCE = 1e-4", "TOLERANCE = 1e-2",
+        "A row is timed that does not compute the same step.",
+    ),
+    Mutant(
+        "bench-compares-weights", "test_bench.py::test_a_row_that_disagrees_is_refused", "bench/measure.py",
+        "moved = reference - onp.concatenate([a.ravel() for a in start])", "moved = reference",
+        "Steps are compared against the weights' size, beside which any small step agrees.",
+    ),
+    Mutant(
+        "bench-floor-of-all-rows", "test_bench.py::test_rows_that_arrived_cost_nothing", "bench/products.py",
+        "forward(upper, moving) + backward(upper, rows", "forward(upper, n) + backward(upper, rows",
+        "The floor has tangents of examples that have arrived.",
+    ),
 ]
 # fmt: on
 

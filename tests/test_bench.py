@@ -1,6 +1,7 @@
 """The benchmark: what it counts as floor, what it refuses to time, and that the whole of it runs."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference import fused
+from reference.bench import __main__ as command
 from reference.bench import growth, measure, problem, products, rows
 from reference.bench.__main__ import main, ratio, report
+from reference.errors import InputError
 
 
 class Counted(np.ndarray):
@@ -119,13 +122,14 @@ def test_who_is_under_attack(stops):
     assert [list(rows_) for rows_ in found] == [[0, 1, 2], *[[i for i in range(3) if not stops[i]]] * 2]
 
 
-def test_the_rows_agree(tiny):
+@pytest.mark.parametrize("name", [name for name in measure.ROWS if name != "plain autograd"])
+def test_the_rows_agree(name):
+    make, library = measure.ROWS[name]
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    p = growth.problem(batch=10, width=16, depth=1, iterations=1)
     for column in (rows.CLASSIFIER, rows.NEAREST, rows.CRITIC):
-        jobs = {
-            name: make(tiny)[column] for name, (make, _) in measure.ROWS.items() if name in ("ours", "plain autograd")
-        }
-        found = measure.differences(jobs, measure.old(tiny, column))
-        assert found["plain autograd"] == 0 and found["ours"] <= measure.TOLERANCE
+        found = measure.differences({"plain": rows.plain(p)[column], name: make(p)[column]}, measure.old(p, column))
+        assert found["plain"] == 0 and found[name] <= measure.TOLERANCE
 
 
 def test_a_row_that_disagrees_is_refused():
@@ -165,8 +169,10 @@ def test_peak_memory_is_that_of_the_run():
     assert 8e6 <= measure.peak_memory(rows.Job(lambda: np.ones(10**6) * 2)) <= 17e6
 
 
-def test_the_command_runs(tmp_path, capfd):
-    """Tiny, every installed row, and the growth of the time and memory."""
+def test_the_command_runs(tmp_path, capfd, monkeypatch):
+    """Tiny, and the growth of time and memory; in this process, and without JAX, which compiles for too long."""
+    monkeypatch.setattr(measure, "find_spec", lambda name: None if name == "jax" else find_spec(name))
+    monkeypatch.setattr(command, "child", lambda threads, **task: json.loads(json.dumps(command.work(**task))))
     out = tmp_path / "bench.json"
     assert main(["--quick", "--growth", "--out", str(out)]) == 0
     printed = capfd.readouterr().out
@@ -178,12 +184,19 @@ def test_the_command_runs(tmp_path, capfd):
         assert {"plain autograd", "ours"} <= set(times) and all(min(t) > 0 for t in times.values())
         assert ("floor" in times) == (column in (rows.CLASSIFIER, rows.CRITIC))
     assert {r["axis"] for r in grown} == set(growth.AXES) and all(r["seconds"] > 0 for r in grown)
-    # A step's parts add up to about a step.
     assert all(time >= 0 for time, _ in found["profile"].values())
     assert "NOT TIMED" not in printed
     assert "NOT TIMED, its result differs by more than 1e-4: PyTorch eager in nearest class" in report(
         found | {"refused": [["nearest class", "PyTorch eager"]]}
     )
+
+
+def test_a_process_of_its_own():
+    """With the threads it was told, and its results back here; a failure there is a sentence here."""
+    grown = command.child(1, scale="growth quick", epochs=0, seconds=0.01)
+    assert {r["row"] for r in grown} >= {"plain autograd", "ours"}
+    with pytest.raises(InputError, match="ended early"):
+        command.child(1, scale="no such scale", epochs=0, seconds=0.01)
 
 
 @pytest.mark.parametrize("wrong", (["--seconds", "0"], ["--threads", "0"], ["--epochs", "-1"]))

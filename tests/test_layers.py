@@ -15,7 +15,7 @@ ORDER = """
     risk reverse objectives adjoint twins steps fused optimise train evaluate
     toy figures experiment report pictures search
     conformance conformance.adapters conformance.adapters.pytorch conformance.adapters.jax
-    bench bench.problem bench.rows bench.products bench.measure bench.growth bench.__main__
+    bench bench.problem bench.rows bench.rivals bench.products bench.measure bench.growth bench.__main__
 """.split()
 
 

@@ -49,15 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("results/bench.json"), help="default: results/bench.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if args.worker:
-        return work(**json.loads(args.worker))
     try:
+        if args.worker:
+            task = json.loads(args.worker)
+            pin(task.pop("threads"))
+            print(json.dumps(work(**task)))
+            return 0
         results = run(args)
     except InputError as error:
         print(f"reference.bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        print("\ninterrupted: what was measured before is kept", file=sys.stderr)
         return 130
     print(f"written to {args.out}")
     return int(any(result["refused"] for result in results["scales"]))
@@ -90,7 +93,7 @@ def machine() -> dict:
     return {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()}
 
 
-def child(threads: int, **task) -> dict:
+def child(threads: int, **task):
     """The task's result from a process in which every library was told, before it started, how many threads."""
     env = os.environ | dict.fromkeys(LIMITS, str(threads))
     if threads == 1:
@@ -98,19 +101,15 @@ def child(threads: int, **task) -> dict:
     command = [sys.executable, "-m", "reference.bench", "--worker", json.dumps(task | {"threads": threads})]
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise InputError(f"the measurement with {threads} threads failed (above); nothing was made up in its place")
+        raise InputError(f"the process that measures with {threads} thread(s) ended early, for the reason above")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def work(scale: str, epochs: int, seconds: float, threads: int) -> int:
-    """In the child: measure, and print JSON as the last line."""
-    pin(threads)
+def work(scale: str, epochs: int, seconds: float) -> dict | list[dict]:
+    """In the child: one scale, or the growth."""
     if scale.startswith("growth"):
-        axes = growth.QUICK if scale.endswith("quick") else growth.AXES
-        print(json.dumps(list(growth.measure(seconds, axes))))
-    else:
-        print(json.dumps(measure(scale, epochs, seconds)))
-    return 0
+        return list(growth.measure(seconds, growth.QUICK if scale.endswith("quick") else growth.AXES))
+    return measure(scale, epochs, seconds)
 
 
 def ratio(times: dict[str, list[float]], other: str) -> float | None:

@@ -15,15 +15,15 @@ from unittest.mock import patch
 import numpy as onp
 
 from .. import fused
-from . import products, rows
+from . import products, rivals, rows
 from .problem import Problem, active, prepare
 
 PLAIN, OURS, TORCH, JAX, FLOOR = "plain autograd", "ours", "PyTorch eager", "JAX jit", "floor"
 ROWS = {
     PLAIN: (rows.plain, "autograd"),
     OURS: (rows.ours, "numpy"),
-    TORCH: (rows.pytorch, "torch"),
-    JAX: (rows.jax, "jax"),
+    TORCH: (rivals.pytorch, "torch"),
+    JAX: (rivals.jax, "jax"),
 }
 TOLERANCE = 1e-4
 

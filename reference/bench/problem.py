@@ -14,7 +14,7 @@ from ..numerics import pick, predict, sigmoid, softmax
 from ..settings import DEMO, PAPER, QUICK, Experiment, Generator
 from ..train import State, train
 
-TINY = replace(DEMO.defences["critic"], hidden=(32,), generator=Generator(iterations=2))
+TINY = replace(DEMO.defences["critic"], hidden=(32,), generator=Generator(iterations=1))
 SCALES = {"demo": DEMO, "paper": PAPER, "quick": replace(QUICK, defences={"critic": TINY})}
 EPOCHS = {"demo": 20, "paper": 2, "quick": 1}
 """After pre-training, before anything is timed."""
