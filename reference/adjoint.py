@@ -173,13 +173,17 @@ class Span:
 
 
 class Rows:
-    """The rows of θ's weight gradients, from all the steps of an attack or two: in the end one product per layer."""
+    """The rows of θ's weight gradients, from all the steps of an attack or two: many rows, one product per layer."""
+
+    ENOUGH = 400
+    """Rows in one product: more are no faster, and would have to be kept until then."""
 
     def __init__(self, params: network.Params, x):
-        self.params, self.at_x = params, onp.zeros((len(x), len(params[0][1])), x.dtype)  # Σ of the ρ_1 of each example
+        self.at_x = onp.zeros((len(x), len(params[0][1])), x.dtype)  # Σ of the ρ_1 of each example
+        self.pixels = [(x, self.at_x)]
+        self.sums = [None] * len(params)  # of the products so far
         self.left, self.right = [[] for _ in params], [[] for _ in params]
         self.biases = [onp.zeros_like(b) for _, b in params]
-        self.pixels = [(x, self.at_x)]
 
     def add(self, left, right):
         """τ_0 …, δ_1 …; or h_0 …, ρ_1 ….  The first left one in coordinates; None: no rows."""
@@ -187,23 +191,33 @@ class Rows:
             if a is not None:
                 self.left[l].append(a)
                 self.right[l].append(b)
+        if sum(map(len, self.right[-1])) >= self.ENOUGH:
+            self.multiply()
 
     def add_pass(self, c, h, rho, rows=ALL):
         """The ordinary backward pass ρ of the examples `rows`, at x + c (in coordinates) or at x (None)."""
-        self.add([c, *h[1:]], rho)
         self.at_x[rows] += rho[0]
         for b, signal in zip(self.biases, rho, strict=True):
             b += onp.ones(len(signal), signal.dtype) @ signal
+        self.add([c, *h[1:]], rho)
+
+    def multiply(self):
+        """One product per layer of the rows collected, which are let go."""
+        for l, (left, right) in enumerate(zip(self.left, self.right, strict=True)):
+            if left:
+                product = onp.concatenate(left).T @ onp.concatenate(right)
+                self.sums[l] = product if self.sums[l] is None else onp.add(self.sums[l], product, out=product)
+                left.clear()
+                right.clear()
 
     def gradient(self, span: Span) -> network.Params:
         """[(W̄_l, b̄_l), …]."""
-        products = [
-            onp.concatenate(left).T @ onp.concatenate(right) if left else onp.zeros_like(W)
-            for (W, _), left, right in zip(self.params, self.left, self.right, strict=True)
-        ]
+        self.multiply()
         left, right = (onp.concatenate(part) for part in zip(*self.pixels, strict=True))
-        products[0] = left.T @ right + (span.to_weights(products[0]) if self.left[0] else 0)
-        return list(zip(products, self.biases, strict=True))
+        first, in_span = left.T @ right, self.sums[0]
+        if in_span is not None:
+            first += span.to_weights(in_span)
+        return list(zip([first, *self.sums[1:]], self.biases, strict=True))
 
 
 class Step:
@@ -298,7 +312,7 @@ class Unrolled:
         self.c, self.a = c, a
 
     def reverse(self, into: Rows, g, span_bar=None):
-        """Collect the rows of θ's gradient -> (x̄ − x̂'s cotangent, in coordinates, or None if 0; C̄ (n,)).
+        """Collect the rows of θ's gradient -> (x̄ − x̂'s cotangent, in coordinates, or None if 0; C̄ (n,)).  Once only.
 
         x̂'s cotangent is `g` (n, d) plus `span_bar` in coordinates; either may be None for 0.
         """
@@ -318,7 +332,8 @@ class Unrolled:
             first_bar = first_bar + span_bar @ span.first
         C_bar, i_bar = onp.zeros(self.shape, first_bar.dtype), onp.zeros(self.shape, first_bar.dtype)
         through_path = onp.zeros_like(span_bar) if full else None
-        for rows, c, step in reversed(self.steps):
+        while self.steps:  # whose arrays go one by one
+            rows, c, step = self.steps.pop()
             part = None if span_bar is None else span_bar[rows]
             alpha, tau, rho, C_part, i_bar[rows] = step.reverse(first_bar[rows], part, i_bar[rows])
             C_bar[rows] += C_part

@@ -12,6 +12,8 @@ Each is a primitive of autograd with a reverse-mode derivative of first order, w
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as onp
 from autograd.extend import defvjp_argnums, primitive
 from autograd.tracer import isbox
@@ -57,7 +59,8 @@ def _unrolled_vjp(argnums, ans, args, kwargs):
 
     def vjp(g):
         first_order_only("unrolled", g)
-        (attack,), rows = tape, Rows(layers(rest[7:]), x)
+        attack, rows = copy(tape[0]), Rows(layers(rest[7:]), x)
+        attack.steps = list(attack.steps)  # `reverse` uses them up
         through_path, C_bar = attack.reverse(rows, g)
         x_bar = g if through_path is None else g + attack.span.pixels(through_path)
         every = [None, x_bar, None, C_bar, None, None, None, None, None, *flat(rows.gradient(attack.span))]
