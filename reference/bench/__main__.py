@@ -127,7 +127,8 @@ def report(found: dict) -> str:
     lines = [
         f"## {scale}: {sizes}, critic {'-'.join(map(str, found['critic']))}, batch {found['batch']}, "
         f"{found['threads']} thread{'s' * (found['threads'] > 1)}",
-        f"after {found['epochs']} epochs with the critic; under attack before each iteration and at the end: "
+        f"after {found['epochs']} epochs with the critic, training images {found['first']} to "
+        f"{found['first'] + found['batch'] - 1}; under attack before each iteration and at the end: "
         f"{found['active']['attack']}, on the way back {found['active']['cycle']}; S: {found['active']['S']}",
     ]
     lines += [f"NOT TIMED, its result differs by more than 1e-4: {row} in {column}" for column, row in found["refused"]]

@@ -45,7 +45,7 @@ def measure(scale: str, epochs: int, seconds: float) -> dict:
         "cycle": [len(r) for r in work.back],
         "S": len(work.changed),
     }
-    found |= {"sizes": sizes, "critic": critic, "batch": len(p.x), "epochs": epochs}
+    found |= {"sizes": sizes, "critic": critic, "batch": len(p.x), "first": p.first, "epochs": epochs}
     found["floor flops"] = {column: products.flops(list_) for column, list_ in floors.items()}
     found["differences"], found["refused"], found["seconds"] = {}, [], {}
     for column in rows.COLUMNS if scale != "paper" else rows.COLUMNS[:3]:

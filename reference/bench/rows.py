@@ -14,9 +14,12 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as onp
+from autograd import grad
 
-from .. import adjoint, fused, network, objectives, steps, twins
+from .. import adjoint, fused, network, objectives, steps
 from ..attacks import deepfool, high_confidence
+from ..attacks.targets import nearest_class
+from ..numerics import predict
 from ..optimise import adam_step
 from ..train import _critic_steps
 from .problem import Problem
@@ -57,16 +60,38 @@ def evaluations(p: Problem, model) -> dict[str, Job]:
 
 
 def plain(p: Problem) -> dict[str, Job]:
-    """The definitions, differentiated by autograd."""
-    return numpy_row(p, steps, objectives.PLAIN, lambda v: network.logits(p.state.params, v))
+    """The definitions, differentiated by `autograd.grad`; in the epoch by `steps`, which saves it some bookkeeping."""
+    state, s, training = p.state, p.defence, p.plan.training
+    real, fake, judging = p.noise
+    betas = training.beta1, training.beta2
+
+    def classifier():
+        targets = objectives.choose_targets(state.params, p.x, s.generator)
+
+        def loss(params):
+            terms = objectives.adversary_critic(params, p.x, p.y, targets, state.running, state.critic, judging, s)
+            return objectives.total(terms)
+
+        return adam_step(state.params, grad(loss)(state.params), state.adam, training.learning_rate, *betas)[0]
+
+    def critic():
+        def loss(D):
+            return objectives.total(
+                objectives.critic_objective(D, p.x, p.y, p.x_hat, p.y_hat, real, fake, s.penalty_weight)
+            )
+
+        return adam_step(state.critic, grad(loss)(state.critic), state.critic_adam, s.critic_learning_rate, *betas)[0]
+
+    row = numpy_row(p, steps, lambda v: network.logits(p.state.params, v))
+    return row | {CLASSIFIER: Job(classifier, arrays=flat), CRITIC: Job(critic, arrays=flat)}
 
 
 def ours(p: Problem) -> dict[str, Job]:
     """The twins that training uses."""
-    return numpy_row(p, fused, twins.TWINS, adjoint.as_model(p.state.params))
+    return numpy_row(p, fused, adjoint.as_model(p.state.params))
 
 
-def numpy_row(p: Problem, via: ModuleType, routes: objectives.Routes, model) -> dict[str, Job]:
+def numpy_row(p: Problem, via: ModuleType, model) -> dict[str, Job]:
     state, s, training = p.state, p.defence, p.plan.training
     real, fake, judging = p.noise
     betas = training.beta1, training.beta2
@@ -89,7 +114,7 @@ def numpy_row(p: Problem, via: ModuleType, routes: objectives.Routes, model) -> 
     return {
         CLASSIFIER: Job(classifier, arrays=flat),
         NEAREST: Job(
-            lambda: objectives.choose_targets(state.params, p.x, s.generator, via=routes),
+            lambda: nearest_class(model, p.x, predict(network.logits(state.params, p.x))),
             arrays=lambda targets: [targets],
         ),
         CRITIC: Job(critic, arrays=flat),
