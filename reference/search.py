@@ -36,7 +36,7 @@ CANDIDATES: dict[str, Sequence[Defence]] = {
     + [AdversarialTraining(e, "l2") for e in (0.7, 1.0, 1.5, 2.0)],
     "virtual": [VirtualAdversarial(e) for e in (0.5, 0.7, 1.0, 1.5, 2.0)],
     "margin": [Margin(e) for e in (0.3, 0.5, 0.65, 0.8, 1.2)],
-    "critic": [replace(_BASE, critic_weight=weight) for weight in (0.5, 1.0, 2.0)]
+    "critic": [replace(_BASE, critic_weight=weight) for weight in (0.25, 0.5, 1.0, 2.0)]
     + [
         replace(_BASE, critic_weight=1.0, **change)
         for change in (
@@ -44,7 +44,6 @@ CANDIDATES: dict[str, Sequence[Defence]] = {
             {"hidden": (256, 256)},
             {"generator": Generator(confidence=0.9)},
             {"generator": Generator(confidence="own")},
-            {"generator": Generator(gradient="full")},
         )
     ],
 }
