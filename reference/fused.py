@@ -186,6 +186,6 @@ def critic_step(critic_params: Params, x, y, x_hat, y_hat, noise_real, noise_fak
         "penalty_fake": (penalty_weight, float(penalty[n:].sum()) / n),
     }
     # ∇‖w‖ = w/‖w‖, and 0 where w is
-    w *= (2 * penalty_weight / n * (size - 1) / onp.where(size > 0, size, onp.inf))[:, None].astype(w.dtype)
+    w *= (2 * penalty_weight / n * (size - 1) / onp.where(size > 0, size, onp.inf))[:, None]
     tau, _ = D.tangent(w)
     return terms, _second_and_first(tau, D.h, sign * sigmoid(d) / n, delta)
