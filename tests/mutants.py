@@ -45,6 +45,7 @@ TWINS = "test_adjoint.py::test_the_other_twins"
 FUSED = "test_adjoint.py::test_the_fused_steps"
 BATCH = "test_train.py::test_a_batch_is_running_confidence_attack_critic_step_classifier_step"
 LEVEL = "test_attacks.py::test_high_confidence_reaches_the_level_set_of_a_logistic_model"
+SURVEY = "test_survey.py"
 RUNNING = "test_objectives.py::test_the_running_confidence_is_a_debiased_mean"
 
 # fmt: off
@@ -691,6 +692,63 @@ MUTANTS = [
         "bench-floor-of-all-rows", "test_bench.py::test_rows_that_arrived_cost_nothing", "bench/products.py",
         "forward(upper, moving) + backward(upper, rows", "forward(upper, n) + backward(upper, rows",
         "The floor has tangents of examples that have arrived.",
+    ),
+    # The stand-in and the survey
+    Mutant(
+        "shear-the-wrong-way", "test_standin.py::test_deskewed_strokes_stand_upright_in_the_middle", "standin.py",
+        "+ shear * upright", "- shear * upright",
+        "Slanted strokes are slanted more.",
+    ),
+    Mutant(
+        "ridge-forgotten", "test_standin.py::test_the_classifiers_solve_their_own_equations", "standin.py",
+        "K[onp.diag_indices_from(K)] += RIDGE", "K[onp.diag_indices_from(K)] += 0.0",
+        "The kernel machine interpolates its training labels.",
+    ),
+    Mutant(
+        "changed-means-unchanged", "test_standin.py::test_every_answer_is_of_one_kind", "standin.py",
+        "onp.equal(answers, taken_for), onp.equal(answers, labels)",
+        "onp.equal(answers, labels), onp.equal(answers, taken_for)",
+        "The original label counts as the target.",
+    ),
+    Mutant(
+        "alpha-pairs-with-oneself", f"{SURVEY}::test_alpha_is_one_minus_observed_over_expected_disagreement",
+        "studies/scoring.py", "/ (per_image - 1))", "/ per_image)",
+        "An annotator is paired with themselves in the observed disagreement.",
+    ),
+    Mutant(
+        "alpha-expected-with-replacement", f"{SURVEY}::test_alpha_is_one_minus_observed_over_expected_disagreement",
+        "studies/scoring.py", "observed * (total - 1) / unequal", "observed * total / unequal",
+        "An answer is paired with itself in the expected disagreement.",
+    ),
+    Mutant(
+        "attention-above-the-bound", f"{SURVEY}::test_the_checks_may_be_missed_once_in_five", "studies/scoring.py",
+        "right / checks.sum() < ATTENTION", "right / checks.sum() <= ATTENTION",
+        "Four checks of five are too few.",
+    ),
+    Mutant(
+        "exact-for-wilson", f"{SURVEY}::test_counts_and_intervals", "studies/scoring.py",
+        'method="wilson"', 'method="exact"',
+        "Another interval than the one that is named.",
+    ),
+    Mutant(
+        "stand-in-among-people", f"{SURVEY}::test_score_from_the_command_line", "studies/scoring.py",
+        'groups["stand_in" if sheet.annotator in key.about["stand_ins"] else "people"]', 'groups["people"]',
+        "The stand-in's answers are counted as people's.",
+    ),
+    Mutant(
+        "one-image-in-one-turn", f"{SURVEY}::test_the_order_is_random_and_balanced", "studies/survey.py",
+        "order[(turn + d * images // defences) % images]", "order[turn]",
+        "The same test image is shown for every defence side by side.",
+    ),
+    Mutant(
+        "checks-at-the-end", f"{SURVEY}::test_the_order_is_random_and_balanced", "studies/survey.py",
+        "rng.integers(low, high + 1)", "total",
+        "All attention checks come when everything is done.",
+    ),
+    Mutant(
+        "key-of-the-clean-image", f"{SURVEY}::test_the_images_are_adversarial_as_shown", "studies/survey.py",
+        "attacked[name] = shown, taken_for", "attacked[name] = shown, predict(p)",
+        "The key says that the network was not fooled.",
     ),
 ]
 # fmt: on

@@ -13,9 +13,10 @@ ORDER = """
     attacks.model attacks.result attacks.targets attacks.high_confidence attacks.deepfool attacks.carlini_wagner
     attacks.gradient_sign attacks.projected_gradient attacks.virtual attacks
     risk reverse objectives adjoint twins steps fused optimise train evaluate
-    toy figures experiment report pictures search
+    standin toy figures experiment report pictures search
     conformance conformance.adapters conformance.adapters.pytorch conformance.adapters.jax
     bench bench.problem bench.rows bench.rivals bench.products bench.measure bench.growth bench.__main__
+    studies.scoring studies.survey studies studies.__main__
 """.split()
 
 

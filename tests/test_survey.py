@@ -16,7 +16,7 @@ from strategies import seeds
 from reference import standin
 from reference.adjoint import as_model
 from reference.data import load
-from reference.errors import InputError
+from reference.errors import DivergenceError, InputError
 from reference.numerics import predict
 from reference.settings import QUICK, AdversarialTraining, Undefended
 from reference.studies import __main__ as command
@@ -270,19 +270,22 @@ def test_other_files_are_rejected_and_one_key_is_needed(key, made, tmp_path):
         scoring.collect([copy])
 
 
-def test_the_checks_may_be_missed_once_in_five(key):
-    checks = np.flatnonzero(np.arange(25) % 5 == 0)
-    many = replace(key, defence=np.full(25, "undefended"), original=np.zeros(25, int), taken_for=np.ones(25, int))
-    many.defence[checks] = ""
-    answers = np.zeros(25, int)
-    for missed, right in enumerate((5, 4, 3)):
-        answers[checks[:missed]] = standin.UNSURE
-        value = {"fingerprint": key.fingerprint, "annotator": "a", "answers": text_of(answers)}
-        if right >= 4:
-            assert scoring.read_answers(value, many).checks_right == right
-        else:
-            with pytest.raises(InputError, match="3 of 5 right"):
-                scoring.read_answers(value, many)
+@pytest.mark.parametrize("checks", [5, 10, 35])
+def test_the_checks_may_be_missed_once_in_five(checks, key):
+    n = 5 * checks
+    places = np.arange(n) % 5 == 0
+    many = replace(key, defence=np.where(places, "", "critic"), original=np.zeros(n, int), taken_for=np.ones(n, int))
+
+    def accepted(missed):
+        answers = "?" * 5 * missed + "0" * (n - 5 * missed)
+        try:
+            sheet = scoring.read_answers({"fingerprint": key.fingerprint, "annotator": "a", "answers": answers}, many)
+        except InputError as error:
+            assert f"fails the attention checks: {checks - missed} of {checks} right" in str(error)
+            return False
+        return sheet.checks_right == checks - missed
+
+    assert [accepted(missed) for missed in (0, checks // 5, checks // 5 + 1, checks)] == [True, True, False, False]
 
 
 @given(seeds, st.integers(1, 4))
@@ -360,7 +363,7 @@ def test_alpha_of_agreement_and_of_chance():
     assert abs(scoring.alpha(rng.integers(0, 10, (3, 2000)).astype(float))) < 0.03
 
 
-def test_score_from_the_command_line(made, key, tmp_path, capsys):
+def test_score_from_the_command_line(made, key, tmp_path, capsys, monkeypatch):
     """Two people and both stand-ins, one file rejected: tables apart, everything in the JSON, beside the published."""
     folder = tmp_path / "answers"
     folder.mkdir()
@@ -373,6 +376,7 @@ def test_score_from_the_command_line(made, key, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert (folder / "score" / "table.md").read_text(encoding="utf-8") == printed
     result = json.loads((folder / "score" / "table.json").read_text(encoding="utf-8"))
+    assert result["people"] and result["stand_in"]
     people, stand_in = result["people"]["defences"], result["stand_in"]["defences"]
     assert people["undefended"]["unchanged"]["count"] == 16
     assert people["adversarial"]["changed"]["count"] == people["adversarial"]["unsure"]["count"] == 8
@@ -383,16 +387,11 @@ def test_score_from_the_command_line(made, key, tmp_path, capsys):
     assert "Annotators: 2; attention checks right: 4 to 4 of 4" in printed
     blocks = printed.split("\n\n")
     assert "50.0 [28.0, 72.0]" in blocks[2] and blocks[2].count("19.02") == 1
-    assert blocks[3].startswith("No people, an automatic stand-in: stand-in: kernel machine (clean test error ")
+    assert blocks[3].startswith("Automatic stand-in, no people: kernel machine (clean test error ")
     assert blocks[-1].startswith(f"Rejected: {folder / 'c.json'} fails the attention checks")
-    errors = {f"stand-in: {name}": error for name, error in small_errors().items()}
-    assert result["survey"]["stand_ins"] == errors
-
-
-def small_errors():
-    with pytest.MonkeyPatch.context() as patch:
-        small(patch)
-        return standin.StandIn(*load(14).train).errors(*load(14).test)
+    small(monkeypatch)
+    errors = standin.StandIn(*load(14).train).errors(*load(14).test)
+    assert result["survey"]["stand_ins"] == {f"stand-in: {name}": error for name, error in errors.items()}
 
 
 def test_nobody_has_answered(made, capsys):
@@ -427,3 +426,15 @@ def test_a_wrong_command_line_is_status_2(argv, capsys):
     with pytest.raises(SystemExit) as stopped:
         command.main(argv)
     assert stopped.value.code == 2 and "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error, code", [(InputError("wrong"), 2), (DivergenceError("wrong"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_the_exit_status_says_what_went_wrong(error, code, monkeypatch, capsys):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(survey, "run", fail)
+    assert command.main(["survey", "score", "any"]) == code
+    assert capsys.readouterr().err.strip() in ("reference.studies: wrong", "interrupted")

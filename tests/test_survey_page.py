@@ -9,7 +9,7 @@ import pytest
 from test_survey import make_small, train_all
 
 from reference.standin import UNSURE
-from reference.studies import scoring
+from reference.studies import scoring, survey
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
 from selenium.webdriver import ActionChains, Keys  # noqa: E402
@@ -29,10 +29,10 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def open_page(made, tmp_path):
-    """open_page(width, height, phone) -> the browser with the page, loaded from its file."""
+    """open_page(width, height, phone, page) -> the browser with the page, loaded from its file."""
     opened = []
 
-    def start(width=1200, height=800, phone=False):
+    def start(width=1200, height=800, phone=False, page=None):
         options = webdriver.ChromeOptions()
         options.binary_location = BROWSER
         # A container has neither a sandbox for root nor a large /dev/shm.
@@ -44,7 +44,7 @@ def open_page(made, tmp_path):
             options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
         browser = webdriver.Chrome(options, Service(DRIVER))
         opened.append(browser)
-        browser.get((made / "survey.html").as_uri())
+        browser.get((page or made / "survey.html").as_uri())
         return browser
 
     yield start
@@ -208,3 +208,19 @@ def test_fingers_have_keys_of_their_own(open_page):
     assert values(browser) == ["3", "9", "0", "", ""]
     browser.find_element(By.ID, "next").click()
     assert "fourth box is empty" in status(browser)
+
+
+def test_a_short_strip_a_browser_that_keeps_nothing_and_what_is_not_ours(open_page, tmp_path):
+    page = tmp_path / "seven.html"
+    page.write_text(survey.page(np.zeros((7, 196), np.uint8), "mark"), encoding="utf-8")
+    browser = open_page(page=page)
+    browser.execute_script("localStorage.setItem('survey-mark', JSON.stringify({answers: 'x', strip: 9}))")
+    browser.refresh()
+    assert browser.find_element(By.ID, "consent").is_displayed()
+    press(browser, Keys.ENTER, *"12345", Keys.ENTER)
+    assert where(browser) == "Strip 2 of 2, 5 of 7 answered" and len(boxes(browser)) == 2
+    browser.execute_script("Storage.prototype.setItem = () => { throw new Error('full') }")
+    press(browser, "6")
+    assert "keeps no answers" in status(browser)
+    press(browser, "7", Keys.ENTER, Keys.ENTER)
+    assert json.loads(download(tmp_path).read_text(encoding="utf-8"))["answers"] == "1234567"

@@ -21,6 +21,7 @@ from ..report import NAMES, grid
 from ..standin import UNSURE, kinds
 
 KEY, ANSWERS = "survey key", "survey answers"
+STAND_IN = "stand-in: "  # an annotator's name that begins so is in the key
 ATTENTION = 0.8
 """An annotator's answers count if at least this share of the attention checks is right."""
 
@@ -99,7 +100,7 @@ def read_answers(value: dict, key: Key, path: str | Path = "answers") -> Sheet:
     answers = onp.array([UNSURE if answer == "?" else int(answer) for answer in text])
     checks = key.defence == ""
     right = int(onp.sum(answers[checks] == key.original[checks]))
-    if right < ATTENTION * checks.sum():
+    if right / checks.sum() < ATTENTION:
         raise InputError(
             f"{path} fails the attention checks: {right} of {checks.sum()} right, at least {ATTENTION:.0%} needed"
         )
@@ -203,9 +204,11 @@ def as_text(result: dict) -> str:
         blocks.append("People: no answers yet.")
     if result["stand_in"]:
         errors = [(a["annotator"], survey["stand_ins"][a["annotator"]]) for a in result["stand_in"]["annotators"]]
-        names = ", ".join(f"{name} (clean test error {100 * error:.1f} %)" for name, error in errors)
+        names = ", ".join(
+            f"{name.removeprefix(STAND_IN)} (clean test error {100 * error:.1f} %)" for name, error in errors
+        )
         blocks += [
-            _described(result["stand_in"], f"No people, an automatic stand-in: {names}"),
+            _described(result["stand_in"], f"Automatic stand-in, no people: {names}"),
             _table(result["stand_in"]),
         ]
     blocks += [

@@ -34,7 +34,7 @@ from ..report import NAMES
 from ..standin import StandIn
 from ..train import fingerprint as data_fingerprint
 from ..train import load_checkpoint
-from .scoring import ANSWERS, KEY, as_text, fingerprint, read, score
+from .scoring import ANSWERS, KEY, STAND_IN, as_text, fingerprint, read, score
 
 PAGE = Path(__file__).with_name("survey.html")
 CANDIDATES = 1000  # test images at most that are attacked, to find those fit to be shown
@@ -86,7 +86,7 @@ def make(out: Path, results: Path, images: int = 20, checks: int = 10, seed: int
     order = arrange(rng, len(networks), images, checks)
     pixels, items = adversarial[order], [items[i] for i in order]
     stand_in = StandIn(*data.train)
-    errors = {f"stand-in: {name}": error for name, error in stand_in.errors(*data.test).items()}
+    errors = {STAND_IN + name: error for name, error in stand_in.errors(*data.test).items()}
     key = {
         "kind": KEY,
         "data": f"{data.source}, {data.side}×{data.side}",
@@ -106,7 +106,7 @@ def make(out: Path, results: Path, images: int = 20, checks: int = 10, seed: int
     write_json(kept, key)
     write_text(out / PAGE.name, page(pixels, key["fingerprint"]))
     for name, labels in stand_in.labels(pixels / 255).items():
-        answers = {"kind": ANSWERS, "fingerprint": key["fingerprint"], "annotator": f"stand-in: {name}"}
+        answers = {"kind": ANSWERS, "fingerprint": key["fingerprint"], "annotator": STAND_IN + name}
         write_json(out / f"stand-in-{name.replace(' ', '-')}.json", answers | {"answers": "".join(map(str, labels))})
 
 
