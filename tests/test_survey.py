@@ -396,7 +396,7 @@ def test_score_from_the_command_line(made, key, tmp_path, capsys, monkeypatch):
 
 def test_nobody_has_answered(made, capsys):
     assert command.main(["survey", "score", str(made / "key.json"), "--out", str(made / "nobody")]) == 0
-    assert "People: no answers yet." in capsys.readouterr().out
+    assert "People: no answers that count." in capsys.readouterr().out
     result = json.loads((made / "nobody" / "table.json").read_text())
     assert result["people"] is None and result["stand_in"] is None
 

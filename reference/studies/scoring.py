@@ -161,7 +161,7 @@ def tally(sheets: Sequence[Sheet], key: Key) -> dict:
     shown = key.defence != ""
     agreement = alpha(answers[:, shown].astype(float))
     defences = {}
-    for name in dict.fromkeys(key.about["defences"]):
+    for name in key.about["defences"]:
         mine = key.defence == name
         found = kinds(answers[:, mine], key.taken_for[mine], key.original[mine])
         entry: dict = {"images": int(mine.sum()), "answers": int(answers[:, mine].size)}
@@ -201,7 +201,7 @@ def as_text(result: dict) -> str:
     if result["people"]:
         blocks += [_described(result["people"], "People"), _table(result["people"])]
     else:
-        blocks.append("People: no answers yet.")
+        blocks.append("People: no answers that count.")
     if result["stand_in"]:
         errors = [(a["annotator"], survey["stand_ins"][a["annotator"]]) for a in result["stand_in"]["annotators"]]
         names = ", ".join(
@@ -237,4 +237,4 @@ def _table(group: dict) -> str:
         published = [f"{value:.2f}" for value in PUBLISHED.get(name, ())] or ["–", "–"]
         rows.append([NAMES.get(name, name), str(entry["images"]), str(entry["answers"]), *cells, *published])
     header = ["defence", "images", "answers", "% changed", "% unchanged", "% other", "% unsure"]
-    return grid([*header, "published % changed", "% unchanged"], rows)
+    return grid([*header, "published % changed", "published % unchanged"], rows)

@@ -81,13 +81,12 @@ def make(out: Path, results: Path, images: int = 20, checks: int = 10, seed: int
     images, checks = require("a whole number, 1 or more", images=images, checks=checks)
     (seed,) = require("a whole number, 0 or more", seed=seed)
     networks, data = load_networks(results, folder)
-    rng = onp.random.default_rng(seed)
-    adversarial, items, convention = choose(networks, data, images, checks)
-    order = arrange(rng, len(networks), images, checks)
-    pixels, items = adversarial[order], [items[i] for i in order]
+    pixels, items, convention = choose(networks, data, images, checks)
+    order = arrange(onp.random.default_rng(seed), len(networks), images, checks)
+    pixels, items = pixels[order], [items[i] for i in order]
     stand_in = StandIn(*data.train)
     errors = {STAND_IN + name: error for name, error in stand_in.errors(*data.test).items()}
-    key = {
+    key: dict = {
         "kind": KEY,
         "data": f"{data.source}, {data.side}×{data.side}",
         "attack": convention,
@@ -119,18 +118,16 @@ def load_networks(results: Path, folder: Path | None = None) -> tuple[dict[str, 
             f"no trained networks in {results / 'checkpoints'}: run demo.py first, "
             "or name its output folder with --results"
         )
-    networks, data = {}, None
+    states = {name: load_checkpoint(path) for name, path in paths.items()}
+    side = math.isqrt(len(next(iter(states.values())).params[0][0]))
+    data = digits(side, folder)
     for name, path in paths.items():
-        state = load_checkpoint(path)
         of_run = json.loads(str(load_npz(path)["about"]))["run"]
-        if state.epoch < of_run["training.pretrain_epochs"] + of_run["training.epochs"]:
+        if states[name].epoch < of_run["training.pretrain_epochs"] + of_run["training.epochs"]:
             raise InputError(f"{path} is of an unfinished training: go on with demo.py --resume")
-        if data is None:
-            data = digits(math.isqrt(len(state.params[0][0])), folder)
         if of_run["data"] != json.loads(json.dumps(data_fingerprint(data))):
             raise InputError(f"{path} was trained on other digits than {data.source}: name their folder with --data")
-        networks[name] = state.params
-    return networks, data
+    return {name: state.params for name, state in states.items()}, data
 
 
 def choose(networks: dict[str, Params], data: Digits, images: int, checks: int) -> tuple[onp.ndarray, list[dict], str]:
