@@ -171,16 +171,18 @@ def test_classes_take_turns(labels, n):
         assert len(taken) == len(mine) or len(taken) >= max(np.bincount(y[chosen])) - 1
 
 
-def test_the_same_survey_is_the_same_file_and_never_replaces_another(made, results, tmp_path, monkeypatch):
+def test_the_same_survey_is_the_same_file_and_never_replaces_another(made, results, tmp_path, monkeypatch, capsys):
     make_small(tmp_path, results)
     names = {"survey.html", "key.json", "stand-in-nearest-neighbours.json", "stand-in-kernel-machine.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
     for name in names:
         assert (tmp_path / name).read_bytes() == (made / name).read_bytes()
-    make_small(tmp_path, results)
     small(monkeypatch)
-    with pytest.raises(InputError, match="another survey's"):
-        survey.make(tmp_path, results, IMAGES, CHECKS, seed=1)
+    again = ["survey", "make", "--results", results, "--out", tmp_path, "--images", IMAGES, "--checks", CHECKS]
+    assert command.main(list(map(str, again))) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'survey.html'}: for the annotators\n")
+    assert command.main(list(map(str, [*again, "--seed", 1]))) == 2
+    assert "another survey's" in capsys.readouterr().err
     assert (tmp_path / "key.json").read_bytes() == (made / "key.json").read_bytes()
 
 
