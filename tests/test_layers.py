@@ -12,6 +12,7 @@ ORDER = """
     network critic losses
     attacks.model attacks.result attacks.targets attacks.high_confidence attacks.deepfool attacks.carlini_wagner
     attacks.gradient_sign attacks.projected_gradient attacks.virtual attacks
+    conformance conformance.adapters conformance.adapters.pytorch conformance.adapters.jax
     risk reverse objectives adjoint optimise train evaluate toy figures experiment report pictures search
 """.split()
 

@@ -1,0 +1,1 @@
+"""Conformance: other implementations of the method, held to the same mathematics."""
