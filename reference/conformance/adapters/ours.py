@@ -10,17 +10,17 @@ from functools import partial
 import numpy as np
 from autograd import make_vjp as pull_input
 
-from reference import adjoint, losses, network, objectives
-from reference.attacks import as_model, carlini_wagner, deepfool, high_confidence
-from reference.attacks.gradient_sign import gradient_step
-from reference.attacks.high_confidence import linearise_log_prob, newton_step
-from reference.attacks.targets import RunningConfidence, distances, nearest
-from reference.attacks.virtual import virtual_direction
-from reference.numerics import norm, one_hot, pick, predict, softmax
-from reference.optimise import Adam, adam_step
-from reference.reverse import make_vjp
-from reference.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
-from reference.train import FAST
+from ... import adjoint, losses, network, objectives
+from ...attacks import as_model, carlini_wagner, deepfool, high_confidence
+from ...attacks.gradient_sign import gradient_step
+from ...attacks.high_confidence import linearise_log_prob, newton_step
+from ...attacks.targets import RunningConfidence, distances, nearest
+from ...attacks.virtual import virtual_direction
+from ...numerics import norm, one_hot, pick, predict, softmax
+from ...optimise import Adam, adam_step
+from ...reverse import make_vjp
+from ...settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
+from ...train import FAST
 
 
 class Ours:
@@ -74,19 +74,23 @@ class Ours:
     def classifier_gradients(self, params, *args):
         return gradients(lambda p: self._classifier_terms(p, *args), params)
 
-    def _critic_terms(self, critic, params, x, y, targets, value, noise_real, noise_fake, u):
+    def _attacked(self, params, x, targets, value):
+        """-> x̂ and ŷ"""
         running = RunningConfidence(value, value, 1)
         x_hat = objectives.generate(params, x, targets, running, Generator(), self.via).images
-        y_hat = predict(self.via.logits(params, x_hat))
+        return x_hat, predict(self.via.logits(params, x_hat))
+
+    def _critic_terms(self, critic, x, y, x_hat, y_hat, noise_real, noise_fake, u):
         terms = objectives.critic_objective(critic, x, y, x_hat, y_hat, noise_real, noise_fake, 1, self.via)
         penalty = terms.pop("penalty_real")[1] + terms.pop("penalty_fake")[1]
         return terms | {"penalty": (1, penalty)}
 
-    def critic_losses(self, params, critic, *args):
-        return values(self._critic_terms(critic, params, *args))
+    def critic_losses(self, params, critic, x, y, targets, value, *noise):
+        return values(self._critic_terms(critic, x, y, *self._attacked(params, x, targets, value), *noise))
 
-    def critic_gradients(self, params, critic, *args):
-        return gradients(lambda D: self._critic_terms(D, params, *args), critic)
+    def critic_gradients(self, params, critic, x, y, targets, value, *noise):
+        attacked = self._attacked(params, x, targets, value)
+        return gradients(lambda D: self._critic_terms(D, x, y, *attacked, *noise), critic)
 
     def adversarial_perturbation(self, params, x, y, epsilon, geometry):
         return gradient_step(partial(self.via.logits, params), x, y, epsilon, geometry)
@@ -118,24 +122,22 @@ class Ours:
         self, state, x, y, noise_real, noise_fake, noise_judge, u, rate, critic_rate, critic_weight, cycle_weight,
         penalty_weight,
     ):  # fmt: skip
-        s = AdversaryCritic(critic_weight=critic_weight, cycle_weight=cycle_weight)
         params, D = state["params"], state["critic"]
         running = self.running_confidence(params, x, y, state["value"], state["biased"], state["steps"])
-        C = RunningConfidence(running["value"], running["biased"], running["steps"])
-        targets = objectives.choose_targets(params, x, s.generator, via=self.via)
-        x_hat = objectives.generate(params, x, targets, C, s.generator, self.via).images
-        y_hat = predict(self.via.logits(params, x_hat))
-        _, gradient = objectives.differentiate(
-            lambda D: objectives.critic_objective(
-                D, x, y, x_hat, y_hat, noise_real, noise_fake, penalty_weight, self.via
-            ),
-            D,
-        )
-        D, adam_D = adam_step(D, gradient, Adam(*(state[f"critic_{name}"] for name in "mvt")), critic_rate)
-        _, gradient = objectives.differentiate(
-            lambda p: objectives.adversary_critic(p, x, y, targets, C, D, noise_judge, s, self.via), params
-        )
-        params, adam = adam_step(params, gradient, Adam(*(state[f"params_{name}"] for name in "mvt")), rate)
+        C = running["value"]
+        targets = self.nearest_class(params, x, predict(self.via.logits(params, x)), "l2")
+        x_hat, y_hat = self._attacked(params, x, targets, C)
+
+        weights = {"penalty": penalty_weight}
+        found = gradients(lambda D: self._critic_terms(D, x, y, x_hat, y_hat, noise_real, noise_fake, u), D)
+        adam_D = Adam(*(state[f"critic_{name}"] for name in "mvt"))
+        D, adam_D = adam_step(D, weighted(weights, found), adam_D, critic_rate)
+
+        weights = {"critic": critic_weight, "cycle": cycle_weight}
+        found = gradients(lambda p: self._classifier_terms(p, D, x, y, targets, C, noise_judge), params)
+        adam = Adam(*(state[f"params_{name}"] for name in "mvt"))
+        params, adam = adam_step(params, weighted(weights, found), adam, rate)
+
         after = {"params": params, "params_m": adam.m, "params_v": adam.v, "params_t": adam.t}
         return after | {"critic": D, "critic_m": adam_D.m, "critic_v": adam_D.v, "critic_t": adam_D.t} | running
 
@@ -172,6 +174,12 @@ def gradients(terms_of, params):
     found, pull_back = make_vjp(evaluated, params)
     units = np.eye(len(found), dtype=params[0][0].dtype)
     return {name: pull_back(tuple(unit)) for name, unit in zip(names, units, strict=True)}
+
+
+def weighted(weights, found):
+    """Σ weight·gradient over the terms `found`; a weight that is not named is 1."""
+    layers = zip(*([(weights.get(name, 1) * W, weights.get(name, 1) * b) for W, b in g] for name, g in found.items()))
+    return [tuple(sum(parts) for parts in zip(*layer)) for layer in layers]
 
 
 def plain_model(params):
