@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from .cases import Case, flatten
-from .judge import Result, applies, distance
+from .judge import FLOOR, TOLERANCE, Result, distance
 
 NEAR = 1e-2
 """An answer is a mistake's if it is this much nearer to the mistake's answer than the mistake's is to the right one."""
 
 
-def diagnose(results: Sequence[Result], choices, dtype: str) -> list[str]:
+def diagnose(results: Sequence[Result], dtype: str) -> list[str]:
     """Fill in `findings` and `mistakes` of the failed results -> the mistakes that explain them, the best first.
 
     A mistake explains a failed case if it gives the same wrong answer, and is contradicted by a case that it would
@@ -29,7 +29,7 @@ def diagnose(results: Sequence[Result], choices, dtype: str) -> list[str]:
         for name, wrong in result.case.mistakes.items():
             wrong = flatten(wrong)
             if result.status == "passed":
-                against[name] = against.get(name, 0) + (distance(wrong, expected) > 10 * tolerance(result.case, dtype))
+                against[name] = against.get(name, 0) + (distance(wrong, expected) > 10 * (result.case.tolerance or TOLERANCE[dtype]))
             elif matches(result.got, wrong, expected, dtype):
                 explains.setdefault(name, set()).add(result.case.id)
     for result in failed:
@@ -50,12 +50,6 @@ def diagnose(results: Sequence[Result], choices, dtype: str) -> list[str]:
     return named
 
 
-def tolerance(case: Case, dtype: str) -> float:
-    from .judge import TOLERANCE
-
-    return case.tolerance or TOLERANCE[dtype]
-
-
 def matches(got, wrong, expected, dtype: str) -> bool:
     """Whether `got` is nearer to `wrong` than 1 % of the way from the right answer, in every array."""
     for name, right in expected.items():
@@ -64,7 +58,7 @@ def matches(got, wrong, expected, dtype: str) -> bool:
                 return False
             continue
         way, off = np.linalg.norm(wrong[name] - right), np.linalg.norm(got[name] - wrong[name])
-        rounding = {"float64": 1e-9, "float32": 1e-4}[dtype] * (np.linalg.norm(wrong[name]) + 0.01)
+        rounding = TOLERANCE[dtype] * (np.linalg.norm(wrong[name]) + FLOOR)
         if off > max(NEAR * way, rounding):
             return False
     return True

@@ -68,11 +68,11 @@ class Ours:
         running = RunningConfidence(value, value, 1)
         return objectives.adversary_critic(params, x, y, targets, running, critic, noise, s, self.via)
 
-    def classifier_losses(self, params, *args):
-        return values(self._classifier_terms(params, *args))
+    def classifier_losses(self, params, **given):
+        return values(self._classifier_terms(params, **given))
 
-    def classifier_gradients(self, params, *args):
-        return gradients(lambda p: self._classifier_terms(p, *args), params)
+    def classifier_gradients(self, params, **given):
+        return gradients(lambda p: self._classifier_terms(p, **given), params)
 
     def _attacked(self, params, x, targets, value):
         """-> x̂ and ŷ"""
@@ -85,12 +85,12 @@ class Ours:
         penalty = terms.pop("penalty_real")[1] + terms.pop("penalty_fake")[1]
         return terms | {"penalty": (1, penalty)}
 
-    def critic_losses(self, params, critic, x, y, targets, value, *noise):
-        return values(self._critic_terms(critic, x, y, *self._attacked(params, x, targets, value), *noise))
+    def critic_losses(self, params, critic, x, y, targets, value, **noise):
+        return values(self._critic_terms(critic, x, y, *self._attacked(params, x, targets, value), **noise))
 
-    def critic_gradients(self, params, critic, x, y, targets, value, *noise):
+    def critic_gradients(self, params, critic, x, y, targets, value, **noise):
         attacked = self._attacked(params, x, targets, value)
-        return gradients(lambda D: self._critic_terms(D, x, y, *attacked, *noise), critic)
+        return gradients(lambda D: self._critic_terms(D, x, y, *attacked, **noise), critic)
 
     def adversarial_perturbation(self, params, x, y, epsilon, geometry):
         return gradient_step(partial(self.via.logits, params), x, y, epsilon, geometry)
@@ -108,11 +108,11 @@ class Ours:
         }
         return {name: (1, objectives.total(terms)) for name, terms in all_terms.items()}
 
-    def baseline_losses(self, params, *args):
-        return values(self._baseline_terms(params, *args))
+    def baseline_losses(self, params, **given):
+        return values(self._baseline_terms(params, **given))
 
-    def baseline_gradients(self, params, *args):
-        return gradients(lambda p: self._baseline_terms(p, *args), params)
+    def baseline_gradients(self, params, **given):
+        return gradients(lambda p: self._baseline_terms(p, **given), params)
 
     def adam_step(self, params, gradient, m, v, t, rate):
         params, state = adam_step(params, gradient, Adam(m, v, t), rate)
