@@ -164,6 +164,9 @@ def local(adapter: Any) -> Ask:
     def ask(method, inputs):
         if getattr(adapter, method, None) is None:
             raise Missing(f"no method {method}")
-        return getattr(adapter, method)(**inputs)
+        try:
+            return getattr(adapter, method)(**inputs)
+        except NotImplementedError as error:
+            raise Missing(str(error)) from error
 
     return ask

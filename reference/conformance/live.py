@@ -75,7 +75,7 @@ class Live:
         self.pipe.send((method, inputs))
         status, content = self._receive(self.timeout, f"{method}({', '.join(inputs)})")
         if status == "missing":
-            raise Missing(f"no method {method}")
+            raise Missing(content)
         if status == "error":
             raise AdapterError(content)
         return content
@@ -97,10 +97,12 @@ def _serve(pipe, spec: str) -> None:
                 return
             function = getattr(adapter, method, None)
             if function is None:
-                pipe.send(("missing", None))
+                pipe.send(("missing", f"no method {method}"))
                 continue
             try:
                 pipe.send(("ok", tree_map(np.asarray, function(**inputs))))
+            except NotImplementedError as error:
+                pipe.send(("missing", str(error)))
             except BaseException as error:
                 pipe.send(("error", f"{method}({', '.join(inputs)}) raised {told(error)}"))
 

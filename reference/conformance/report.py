@@ -43,15 +43,17 @@ def explained(named: Sequence[str]) -> list[str]:
 
 
 def _problems(results: Sequence[Result]) -> list[str]:
-    lines = []
+    lines, told = [], set()
     shown = [r for r in results if r.status in ("error", "failed", "known")]
     for r in shown[:SHOWN]:
-        size = "a discrete output differs" if r.error == float("inf") else f"error {r.error:.2g}"
         lines.append(f"{r.status.upper()} {r.case.id}" + ("" if r.case.must else " (may)"))
-        lines += [f"  {text}" for text in ([r.text] if r.text else []) + ([size] if r.status != "error" else [])]
-        lines += [f"  {finding}" for finding in r.findings]
+        size = "a discrete output differs" if r.error == float("inf") else f"error {r.error:.2g}"
+        texts = ([r.text] if r.text else []) + ([size] if r.status != "error" else []) + r.findings
         if r.mistakes:
-            lines.append(f"  the answer of: {', '.join(r.mistakes[:3])}" + (" …" if len(r.mistakes) > 3 else ""))
+            texts.append(f"the answer of: {', '.join(r.mistakes[:3])}" + (" …" if len(r.mistakes) > 3 else ""))
+        for text in texts:
+            lines.append("  the same" if len(text) > 200 and text in told else f"  {text}")
+            told.add(text)
     if len(shown) > SHOWN:
         lines.append(f"… and {len(shown) - SHOWN} more: --json FILE has them all")
     first = first_difference(results)

@@ -6,9 +6,14 @@ Parameters are lists of layers (W (in, out), b (out,)), images (n, d), classes (
 
 from __future__ import annotations
 
+import sys
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.lax import stop_gradient
+
+from .tensors import Tensors
 
 
 def logits(params, x):
@@ -43,6 +48,16 @@ def norm(v):
     return jnp.where(s > 0, jnp.sqrt(jnp.where(s > 0, s, 1)), 0)
 
 
+def attack_step(params, x, targets, C, eps=1e-8):
+    """-> (Newton's step on log p_t towards log C, p_t)"""
+    z, pull_back = jax.vjp(lambda v: logits(params, v), x)
+    log_p, p = pick(jax.nn.log_softmax(z), targets), jax.nn.softmax(z)
+    (w,) = pull_back(jax.nn.one_hot(targets, z.shape[1], dtype=z.dtype) - p)
+    n = jnp.sqrt(eps + jnp.sum(w * w, axis=1, keepdims=True))
+    phi = jnp.abs(log_p - jnp.log(C))[:, None]
+    return (eps**0.5 + phi / n) * w / n, pick(p, targets)
+
+
 def unrolled(params, x, targets, C, iterations=5, overshoot=0.05, eps=1e-8, gradient="truncated"):
     """x̂ = A_f(x, t; C); differentiable by θ and C (and by x where gradient = "full")."""
     r, active = jnp.zeros_like(x), jnp.ones_like(C)
@@ -50,14 +65,10 @@ def unrolled(params, x, targets, C, iterations=5, overshoot=0.05, eps=1e-8, grad
         x_hat = x + (1 + overshoot) * r
         if gradient != "full":
             x_hat = stop_gradient(x_hat)
-        z, pull_back = jax.vjp(lambda v: logits(params, v), x_hat)
-        log_p, p = pick(jax.nn.log_softmax(z), targets), jax.nn.softmax(z)
-        (w,) = pull_back(jax.nn.one_hot(targets, z.shape[1], dtype=z.dtype) - p)
-        n = jnp.sqrt(eps + jnp.sum(w * w, axis=1, keepdims=True))
-        phi = jnp.abs(log_p - jnp.log(C))[:, None]
-        s = jax.nn.sigmoid(C - pick(p, targets))
+        step, p = attack_step(params, x_hat, targets, C, eps)
+        s = jax.nn.sigmoid(C - p)
         active = active * (s + stop_gradient(jnp.round(s) - s))  # the rounded value, the identity's gradient
-        r = r + active[:, None] * ((eps**0.5 + phi / n) * w / n)
+        r = r + active[:, None] * step
     x_hat = x + (1 + overshoot) * r
     return stop_gradient(x_hat) if gradient == "detached" else x_hat
 
@@ -120,3 +131,33 @@ def adam_step(params, gradient, m, v, t, rate, beta1=0.5, beta2=0.999, eps=1e-8)
     m = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, m, gradient)
     v = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, v, gradient)
     return jax.tree.map(lambda p, m, v: p - scale * m / (jnp.sqrt(v) + eps), params, m, v), m, v
+
+
+class Jax(Tensors):
+    """The adapter.  JAX computes in float64 only where told to."""
+
+    name, method = "JAX", sys.modules[__name__]
+
+    def __init__(self):
+        jax.config.update("jax_enable_x64", True)
+
+    def to(self, tree):
+        return jax.tree.map(jnp.asarray, tree)
+
+    def back(self, tree):
+        return jax.tree.map(np.asarray, tree)
+
+    def slope(self, f, x):
+        return jax.grad(lambda v: jnp.sum(f(v)))(x)
+
+    def gradients(self, terms, params):
+        return jax.jacrev(terms)(self.to(params))
+
+    def adam_step(self, params, gradient, m, v, t, rate):
+        return dict(zip(("params", "m", "v"), self.back(adam_step(*self.to((params, gradient, m, v)), t, rate))))
+
+
+def __getattr__(name):  # the configuration changes when an adapter is made, not on import
+    if name == "adapter":
+        return Jax()
+    raise AttributeError(name)

@@ -6,9 +6,15 @@ per layer of the critic.  Source: Matyasko & Chau 2018.
 
 from __future__ import annotations
 
+import sys
+
+import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.optim.adam import adam
+from torch.utils._pytree import tree_map
+
+from .tensors import Tensors
 
 
 def logits(params, x):
@@ -37,21 +43,28 @@ def masked_mean(v, mask):
     return (v * mask).sum() / mask.sum().clamp(min=1)
 
 
+def attack_step(params, x, targets, C, eps=1e-8, create_graph=True):
+    """-> (Newton's step on log p_t towards log C, p_t)"""
+    x = x if x.requires_grad else x.detach().requires_grad_()
+    z = logits(params, x)
+    log_p, p = pick(F.log_softmax(z, 1), targets), pick(F.softmax(z, 1), targets)
+    (w,) = torch.autograd.grad(log_p.sum(), x, create_graph=create_graph, retain_graph=True)
+    n = (eps + (w * w).sum(1, keepdim=True)).sqrt()
+    phi = (log_p - C.log()).abs()[:, None]
+    return (eps**0.5 + phi / n) * w / n, p
+
+
 def unrolled(params, x, targets, C, iterations=5, overshoot=0.05, eps=1e-8, gradient="truncated"):
     """x̂ = A_f(x, t; C); differentiable by θ and C (and by x where gradient = "full")."""
     r, active = torch.zeros_like(x), torch.ones_like(C)
     for _ in range(iterations):
         x_hat = x + (1 + overshoot) * r
-        if gradient != "full" or not x_hat.requires_grad:
-            x_hat = x_hat.detach().requires_grad_()
-        z = logits(params, x_hat)
-        log_p, p = pick(F.log_softmax(z, 1), targets), pick(F.softmax(z, 1), targets)
-        (w,) = torch.autograd.grad(log_p.sum(), x_hat, create_graph=gradient != "detached", retain_graph=True)
-        n = (eps + (w * w).sum(1, keepdim=True)).sqrt()
-        phi = (log_p - C.log()).abs()[:, None]
+        if gradient != "full":
+            x_hat = x_hat.detach()
+        step, p = attack_step(params, x_hat, targets, C, eps, gradient != "detached")
         s = torch.sigmoid(C - p)
         active = active * (s + (s.round() - s).detach())  # the rounded value, the identity's gradient
-        r = r + active[:, None] * ((eps**0.5 + phi / n) * w / n)
+        r = r + active[:, None] * step
     x_hat = x + (1 + overshoot) * r
     return x_hat.detach() if gradient == "detached" else x_hat
 
@@ -121,3 +134,30 @@ def adam_step(params, gradient, m, v, t, rate, beta1=0.5, beta2=0.999, eps=1e-8)
     steps = [torch.tensor(float(t)) for layer in params for _ in layer]
     adam(*trees, [], steps, fused=True, amsgrad=False, beta1=beta1, beta2=beta2, lr=rate, weight_decay=0.0,
          eps=eps / (1 - beta2 ** (t + 1)) ** 0.5, maximize=False)  # fmt: skip
+
+
+class PyTorch(Tensors):
+    """The adapter."""
+
+    name, method = "PyTorch", sys.modules[__name__]
+
+    def to(self, tree):
+        return tree_map(lambda a: torch.tensor(a) if isinstance(a, np.ndarray) else a, tree)
+
+    def back(self, tree):
+        return tree_map(lambda t: t.detach().numpy(), tree)
+
+    def slope(self, f, x):
+        return torch.autograd.grad(f(x.requires_grad_()).sum(), x)[0]
+
+    def gradients(self, terms, params):
+        params = tree_map(lambda a: torch.tensor(a, requires_grad=True), params)
+        return {name: gradient({name: terms(params)[name]}, {}, params) for name in terms(params)}
+
+    def adam_step(self, params, gradient, m, v, t, rate):
+        trees = self.to((params, gradient, m, v))
+        adam_step(*trees, t, rate)
+        return dict(zip(("params", "m", "v"), (self.back(trees[i]) for i in (0, 2, 3))))
+
+
+adapter = PyTorch()
