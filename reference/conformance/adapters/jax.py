@@ -6,14 +6,9 @@ Parameters are lists of layers (W (in, out), b (out,)), images (n, d), classes (
 
 from __future__ import annotations
 
-import sys
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.lax import stop_gradient
-
-from .tensors import Tensors
 
 
 def logits(params, x):
@@ -131,33 +126,3 @@ def adam_step(params, gradient, m, v, t, rate, beta1=0.5, beta2=0.999, eps=1e-8)
     m = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, m, gradient)
     v = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, v, gradient)
     return jax.tree.map(lambda p, m, v: p - scale * m / (jnp.sqrt(v) + eps), params, m, v), m, v
-
-
-class Jax(Tensors):
-    """The adapter.  JAX computes in float64 only where told to."""
-
-    name, method = "JAX", sys.modules[__name__]
-
-    def __init__(self):
-        jax.config.update("jax_enable_x64", True)
-
-    def to(self, tree):
-        return jax.tree.map(jnp.asarray, tree)
-
-    def back(self, tree):
-        return jax.tree.map(np.asarray, tree)
-
-    def slope(self, f, x):
-        return jax.grad(lambda v: jnp.sum(f(v)))(x)
-
-    def gradients(self, terms, params):
-        return jax.jacrev(terms)(self.to(params))
-
-    def adam_step(self, params, gradient, m, v, t, rate):
-        return dict(zip(("params", "m", "v"), self.back(adam_step(*self.to((params, gradient, m, v)), t, rate))))
-
-
-def __getattr__(name):  # the configuration changes when an adapter is made, not on import
-    if name == "adapter":
-        return Jax()
-    raise AttributeError(name)

@@ -6,15 +6,9 @@ per layer of the critic.  Source: Matyasko & Chau 2018.
 
 from __future__ import annotations
 
-import sys
-
-import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.optim.adam import adam
-from torch.utils._pytree import tree_map
-
-from .tensors import Tensors
 
 
 def logits(params, x):
@@ -129,35 +123,8 @@ def gradient(terms, weights, params):
 
 @torch.no_grad()
 def adam_step(params, gradient, m, v, t, rate, beta1=0.5, beta2=0.999, eps=1e-8):
-    """Adam's step number t + 1 in TensorFlow's form, in place; PyTorch's own kernel has ε inside the bias correction."""
+    """Adam's step number t + 1 in TensorFlow's form, in place; PyTorch's kernel has ε inside the bias correction."""
     trees = ([a for layer in tree for a in layer] for tree in (params, gradient, m, v))
     steps = [torch.tensor(float(t)) for layer in params for _ in layer]
     adam(*trees, [], steps, fused=True, amsgrad=False, beta1=beta1, beta2=beta2, lr=rate, weight_decay=0.0,
          eps=eps / (1 - beta2 ** (t + 1)) ** 0.5, maximize=False)  # fmt: skip
-
-
-class PyTorch(Tensors):
-    """The adapter."""
-
-    name, method = "PyTorch", sys.modules[__name__]
-
-    def to(self, tree):
-        return tree_map(lambda a: torch.tensor(a) if isinstance(a, np.ndarray) else a, tree)
-
-    def back(self, tree):
-        return tree_map(lambda t: t.detach().numpy(), tree)
-
-    def slope(self, f, x):
-        return torch.autograd.grad(f(x.requires_grad_()).sum(), x)[0]
-
-    def gradients(self, terms, params):
-        params = tree_map(lambda a: torch.tensor(a, requires_grad=True), params)
-        return {name: gradient({name: terms(params)[name]}, {}, params) for name in terms(params)}
-
-    def adam_step(self, params, gradient, m, v, t, rate):
-        trees = self.to((params, gradient, m, v))
-        adam_step(*trees, t, rate)
-        return dict(zip(("params", "m", "v"), (self.back(trees[i]) for i in (0, 2, 3))))
-
-
-adapter = PyTorch()
