@@ -9,6 +9,8 @@ import numpy as np
 from .cases import Case, flatten
 from .judge import FLOOR, TOLERANCE, Result, distance
 
+STORED = 1e-6
+"""The stored answers of mistakes have six digits."""
 NEAR = 1e-2
 """An answer is a mistake's if it is this much nearer to the mistake's answer than the mistake's is to the right one."""
 
@@ -58,7 +60,7 @@ def matches(got, wrong, expected, dtype: str) -> bool:
                 return False
             continue
         way, off = np.linalg.norm(wrong[name] - right), np.linalg.norm(got[name] - wrong[name])
-        rounding = TOLERANCE[dtype] * (np.linalg.norm(wrong[name]) + FLOOR)
+        rounding = max(TOLERANCE[dtype], STORED) * (np.linalg.norm(wrong[name]) + FLOOR)
         if off > max(NEAR * way, rounding):
             return False
     return True

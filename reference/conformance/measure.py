@@ -44,17 +44,21 @@ NUMPY: dict[str, list[Edit]] = {
     "critic-updated-in-the-classifier-step": [(SHARED, '"critic": critic["params"], **running}',
         '"critic": self.upset(critic["params"], given, noise_judge, critic_rate), **running}'),
         (SHARED, "    def training_step(", """    def upset(self, critic, given, noise, rate):
-        given = dict(given)
-        terms = self.classifier_terms(given["params"], critic, **{k: given[k] for k in ("x", "y", "targets", "value")}, noise=noise)
-        fooled = lambda D: {"critic": self.method.classifier_terms(self.to(given["params"]), *self.to((given["x"], given["y"], given["targets"], given["value"][given["targets"]])), D, self.to(noise))["critic"]}
+        x, y, targets, C = self.to((given["x"], given["y"], given["targets"], given["value"][given["targets"]]))
+        params, noise = self.to((given["params"], noise))
+
+        def fooled(D):
+            terms = self.method.classifier_terms(params, x, y, targets, C, D, noise)
+            return {"critic": terms["critic"]}
+
         g = self.back(self.gradients(fooled, critic))["critic"]
         return [(W - rate * V, b - rate * c) for (W, b), (V, c) in zip(critic, g)]
 
-    def training_step(""")],
+    def training_step("""),
+        (TORCH, "[(W.detach(), b.detach()) for W, b in critic]", "critic")],
     "classifier-before-the-critic": [(SHARED, 'self.classifier_gradients(critic=critic["params"]', 'self.classifier_gradients(critic=state["critic"]')],
     "stale-confidence": [(SHARED, 'value=running["value"])', 'value=state["value"])')],
     "targets-relative-to-the-label": [(SHARED, 'self.nearest_class(params, x, self.logits(params, x).argmax(axis=1), "l2")', 'self.nearest_class(params, x, y, "l2")')],
-    "adam-restarted": [],
     "deepfool-linearises-at-the-iterate": [(ATTACKS, "self.boundaries(params, x + r, labels)", "self.boundaries(params, last, labels)")],
     "deepfool-without-overshoot": [(ATTACKS, "r = (last - x) / 1.02", "r = last - x"), (ATTACKS, "x + 1.02 * (r + step)", "x + r + step")],
     "deepfool-without-step-limit": [(ATTACKS, "np.minimum(away[rows, j], 0.1)", "away[rows, j]")],
@@ -177,7 +181,7 @@ PYTORCH: dict[str, list[Edit]] = NUMPY | {
     "adam-restarted": [(TORCH, "steps = [torch.tensor(float(t))", "t = 0\n    steps = [torch.tensor(float(t))")],
 }
 JAX_STEP = "active = active * (s + stop_gradient(jnp.round(s) - s))"
-JAXED: dict[str, list[Edit]] = {k: v for k, v in NUMPY.items() if v} | {
+JAXED: dict[str, list[Edit]] = {name: edits for name, edits in NUMPY.items() if TORCH not in {e[0] for e in edits}} | {
     "attack-detached": [(JAX, JUDGE, "stop_gradient(x_hat), noise), y_hat)")],
     "iterates-not-detached": [(JAX, 'if gradient != "full":', "if False:")],
     "second-order-term-dropped": [(JAX, "n = jnp.sqrt(eps + jnp.sum(w * w, axis=1, keepdims=True))", "w = stop_gradient(w)\n    n = jnp.sqrt(eps + jnp.sum(w * w, axis=1, keepdims=True))")],

@@ -30,7 +30,11 @@ class PyTorch(Tensors, Evaluation):
 
     def gradients(self, terms, params):
         params = tree_map(lambda a: torch.tensor(a, requires_grad=True), params)
-        return {name: pytorch.gradient({name: terms(params)[name]}, {}, params) for name in terms(params)}
+
+        def one(name):  # the 0: a term that is detached from the parameters has gradient 0, not none
+            return pytorch.gradient({name: terms(params)[name] + 0 * params[0][0].sum()}, {}, params)
+
+        return {name: one(name) for name in terms(params)}
 
     def adam_step(self, params, gradient, m, v, t, rate):
         trees = self.to((params, gradient, m, v))
