@@ -12,8 +12,14 @@ ORDER = """
     network critic losses
     attacks.model attacks.result attacks.targets attacks.high_confidence attacks.deepfool attacks.carlini_wagner
     attacks.gradient_sign attacks.projected_gradient attacks.virtual attacks
-    conformance conformance.adapters conformance.adapters.pytorch conformance.adapters.jax
     risk reverse objectives adjoint optimise train evaluate toy figures experiment report pictures search
+    conformance conformance.adapter conformance.cases conformance.judge conformance.diagnose conformance.report
+    conformance.offline conformance.live
+    conformance.adapters conformance.adapters.ours conformance.adapters.evaluation conformance.adapters.tensors
+    conformance.adapters.pytorch conformance.adapters.pytorch_adapter conformance.adapters.jax
+    conformance.adapters.jax_adapter
+    conformance.variants conformance.mistakes conformance.by_hand conformance.problems conformance.generate
+    conformance.measure conformance.random_cases conformance.__main__
 """.split()
 
 

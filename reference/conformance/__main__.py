@@ -115,7 +115,9 @@ def run(args: argparse.Namespace) -> int:
             try:
                 from .random_cases import search
             except ImportError as error:
-                raise InputError(f"--random needs our definitions: install autograd and hypothesis ({error})") from error
+                raise InputError(
+                    f"--random needs our definitions: install autograd and hypothesis ({error})"
+                ) from error
             return search(adapter, args.random, args.seed, args.dtype, args.save)
         return conclude(args, calls(adapter.ask, args.dtype), adapter.choices, adapter.name, args.dtype)
 
@@ -129,7 +131,9 @@ def template() -> str:
     """The protocol as a skeleton: every method commented out, to be filled in one by one."""
     source = inspect.getsource(Adapter).splitlines()
     start = next(i for i, line in enumerate(source) if "# Level 0" in line)
-    choices = "\n".join(f'        # "{name}": "{values[0]}",  # or {", ".join(values[1:])}' for name, values in CHOICES.items())
+    choices = "\n".join(
+        f'        # "{name}": "{values[0]}",  # or {", ".join(values[1:])}' for name, values in CHOICES.items()
+    )
     body = "\n".join(f"    # {line[4:]}".rstrip() if "# Level" not in line else line for line in source[start:])
     return f'''"""An adapter: uncomment what you have, in the order of the levels, and run
 

@@ -39,7 +39,9 @@ def check_gradient(held, call: str, term: str, inputs: dict, gradient, id: str) 
         f = [replayed(s * STEP, v) for s in (1, -1, 2, -2)]
         difference = (8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * STEP)
         allowed = 1e-6 * max(abs(along), size / many**0.5) + 1e-15 * abs(value) / STEP
-        assert abs(along - difference) <= allowed, f"{id}: {along} along a direction, by finite differences {difference}"
+        assert abs(along - difference) <= allowed, (
+            f"{id}: {along} along a direction, by finite differences {difference}"
+        )
 
 
 def softmax(z):

@@ -173,9 +173,18 @@ def validate(value: Any, rule: dict, where: str) -> None:
                 return validate(value, option, where)
             except InputError as error:
                 failures.append(str(error))
-        raise InputError(failures[0] if len(failures) == 1 else f"{where} fits none of its forms: {'; '.join(failures)}")
-    kinds = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,
-             "null": type(None)}
+        raise InputError(
+            failures[0] if len(failures) == 1 else f"{where} fits none of its forms: {'; '.join(failures)}"
+        )
+    kinds = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "boolean": bool,
+        "null": type(None),
+    }
     kind = kinds.get(rule.get("type"), object)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
         raise InputError(f"{where} must be of type {rule['type']}")
@@ -204,7 +213,9 @@ def read(path: Path, arrays: Mapping[str, np.ndarray] | None = None) -> list[Cas
         raise InputError(f"{path} is no case file ({error}): install the kit again, or generate the cases") from error
     version = text.get("version", "missing") if isinstance(text, dict) else "missing"
     if str(version).partition(".")[0] != VERSION.partition(".")[0]:
-        raise InputError(f"{path} has version {version}, this kit reads {VERSION}: use the kit that the file was made for")
+        raise InputError(
+            f"{path} has version {version}, this kit reads {VERSION}: use the kit that the file was made for"
+        )
     validate(text, schema(), path.name)
     given = {name: decode(value, arrays or {}) for name, value in text["given"].items()}
     found = []

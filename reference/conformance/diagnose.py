@@ -9,7 +9,7 @@ import numpy as np
 from .cases import Case, flatten
 from .judge import FLOOR, TOLERANCE, Result, distance
 
-STORED = 1e-6
+STORED = 5e-6
 """The stored answers of mistakes have six digits."""
 NEAR = 1e-2
 """An answer is a mistake's if it is this much nearer to the mistake's answer than the mistake's is to the right one."""
@@ -31,7 +31,9 @@ def diagnose(results: Sequence[Result], dtype: str) -> list[str]:
         for name, wrong in result.case.mistakes.items():
             wrong = flatten(wrong)
             if result.status == "passed":
-                against[name] = against.get(name, 0) + (distance(wrong, expected) > 10 * (result.case.tolerance or TOLERANCE[dtype]))
+                against[name] = against.get(name, 0) + (
+                    distance(wrong, expected) > 10 * (result.case.tolerance or TOLERANCE[dtype])
+                )
             elif matches(result.got, wrong, expected, dtype):
                 explains.setdefault(name, set()).add(result.case.id)
     for result in failed:

@@ -40,7 +40,7 @@ SEEN = 1e-8
 # stop-gradients and straight-through rounding are meant to give.
 HELD: list[Edit] = [
     ("numerics.py", "def relu(x):", "HOLD = None\n\n\ndef relu(x):"),
-    ("numerics.py", "in the paper's graph.\"\"\"\n    return x", "in the paper's graph.\"\"\"\n    return HOLD(x)"),
+    ("numerics.py", 'in the paper\'s graph."""\n    return x', 'in the paper\'s graph."""\n    return HOLD(x)'),
     ("numerics.py", "    raw = stop_gradient(value)\n", "    return value\n    raw = value\n"),
     ("numerics.py", "return onp.round(x)", "return onp.round(HOLD(x)) + (x - HOLD(x))"),
 ]
@@ -187,7 +187,9 @@ def make(p: Problem, probed, variants: dict[str, object], arrays: dict[str, np.n
     off = rounding(ours.plain, p, given, expected)
     assert off <= STEADY, f"{p.name}: float32 moves it by {off:.1e}"
 
-    changed = {id: {name: wrong[id] for name, wrong in found.items() if moved(wrong[id], expected[id])} for id in expected}
+    changed = {
+        id: {name: wrong[id] for name, wrong in found.items() if moved(wrong[id], expected[id])} for id in expected
+    }
     entries = []
     for row in asked(p):
         id, term, *_ = row
@@ -196,6 +198,8 @@ def make(p: Problem, probed, variants: dict[str, object], arrays: dict[str, np.n
         entries.append(entry(p, row, expected[id], changed[id], new, arrays))
     for mistake in CHOICES_AS_CHANGES.values() if not p.flags else ():
         mine = {id: found[mistake.id][id] for id in expected if mistake.id in changed[id]}
+        if not mine:
+            continue
         confirm(p, given, mine, dict([mistake.choice]), mistake.edits)
         for row in asked(p):
             if row[0] in mine:
@@ -207,7 +211,12 @@ def make(p: Problem, probed, variants: dict[str, object], arrays: dict[str, np.n
         "version": VERSION,
         "problem": p.name,
         "about": p.about,
-        "sizes": {"n": len(given["x"]), "d": given["x"].shape[1], "k": len(given["params"][-1][1]), "kept": int(sum(kept))},
+        "sizes": {
+            "n": len(given["x"]),
+            "d": given["x"].shape[1],
+            "k": len(given["params"][-1][1]),
+            "kept": int(sum(kept)),
+        },
         "given": {name: encode(given[name], arrays, f"{p.name}/{name}") for name in sorted(used)},
         "cases": entries,
     }
@@ -337,8 +346,12 @@ def train_checkpoint() -> dict[str, np.ndarray]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write everything, or look for a seed -> the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m reference.conformance.generate", description=__doc__.splitlines()[0])
-    parser.add_argument("--seek", choices=[p.name for p in PROBLEMS], help="print the first seed that fits this problem")
+    parser = argparse.ArgumentParser(
+        prog="python -m reference.conformance.generate", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--seek", choices=[p.name for p in PROBLEMS], help="print the first seed that fits this problem"
+    )
     parser.add_argument("--checkpoint", action="store_true", help="train the network of the problem digits again")
     args = parser.parse_args(argv)
     try:

@@ -102,7 +102,11 @@ def applies(case: Case, choices: Mapping[str, str]) -> str:
 
 
 def judge(
-    cases: Iterable[Case], source: Source, choices: Mapping[str, str], dtype: str = "float64", known: Mapping[str, str] = {}
+    cases: Iterable[Case],
+    source: Source,
+    choices: Mapping[str, str],
+    dtype: str = "float64",
+    known: Mapping[str, str] = {},
 ) -> list[Result]:
     """One result for each case, in order.
 

@@ -230,7 +230,9 @@ def guarded(adapter):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Plant, count -> the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m reference.conformance.measure", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m reference.conformance.measure", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--adapter", choices=list(PLANTED), help="default: both")
     parser.add_argument("--only", metavar="MISTAKE", help="plant one")
     args = parser.parse_args(argv)
@@ -242,7 +244,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             found, named = planted(adapter, name)
             failed, first = failed + found, first + (named[:1] == [name])
             if not found or named[:1] != [name]:
-                print(f"{adapter}: {name} is {'failed' if found else 'NOT FAILED'}, named {', '.join(named[:3]) or '-'}")
+                print(
+                    f"{adapter}: {name} is {'failed' if found else 'NOT FAILED'}, named {', '.join(named[:3]) or '-'}"
+                )
         print(f"{adapter}: of {len(MISTAKES)} known mistakes {len(names)} planted, {failed} failed ({failed / len(names):.1%}), "
               f"{first} named first ({first / len(names):.1%})", flush=True)  # fmt: skip
         good &= failed == len(names) and first >= 0.95 * len(names)

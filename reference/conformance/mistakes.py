@@ -40,7 +40,11 @@ JUDGED = "losses.fool_loss(D, y_hat, changed)"
 CYCLE = "x_back = _attack(params, stop_gradient(x_hat), predict(z), own, s.generator, via)"
 CHANGED = "changed = y_hat != predict(z)"
 PENALTY = "return mean((norm(gradients) - 1) ** 2)"
-KEEP_TARGETS = (OBJECTIVES, "    return Attacked(z, own,", "    generate.targets = targets\n    return Attacked(z, own,")
+KEEP_TARGETS = (
+    OBJECTIVES,
+    "    return Attacked(z, own,",
+    "    generate.targets = targets\n    return Attacked(z, own,",
+)
 SCALE = "scale = rate * (1 - beta2**t) ** 0.5 / (1 - beta1**t)"
 NOISE = """        if i > 0:
             x = leaky_relu(x)
@@ -419,7 +423,7 @@ MISTAKES = [
     ),
     mistake(
         "adversarial-examples-only", "Adversarial training: ½ L(x) + ½ L(x + r).", "The clean half.",
-        (OBJECTIVES, '"attacked": (0.5,', '"attacked": (1,'),
+        (OBJECTIVES, '"cross_entropy": (0.5,', '"cross_entropy": (0,'), (OBJECTIVES, '"attacked": (0.5,', '"attacked": (1,'),
     ),
     mistake(
         "virtual-gradient-not-normalised", "r has length ε: the direction is normalised.", "The gradient's norm.",

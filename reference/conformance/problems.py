@@ -8,7 +8,7 @@ would stay invisible.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,9 @@ for owner, (arguments, terms) in _OBJECTIVES.items():
         for kind, method in (("loss", "losses"), ("gradient", "gradients")):
             ASKS[f"{kind}-{term.replace('_', '-')}"] = (f"{owner}_{method}", term, arguments, basis)
 
-BOTH = [f"{kind}-{name}" for kind in ("loss", "gradient") for name in ("cross-entropy", "critic", "cycle", "real", "fake")]
+BOTH = [
+    f"{kind}-{name}" for kind in ("loss", "gradient") for name in ("cross-entropy", "critic", "cycle", "real", "fake")
+]
 BOTH += ["loss-penalty", "gradient-penalty"]
 BASELINES = [f"{kind}-{name}" for kind in ("loss", "gradient") for name in _OBJECTIVES["baseline"][1]]
 CLASSIFIER = ["loss-critic", "loss-cycle", "gradient-critic", "gradient-cycle"]
@@ -104,7 +106,10 @@ CRITIC = ["loss-real", "loss-fake", "loss-penalty", "gradient-fake", "gradient-p
 
 
 def terms(*names: str, **replaced: str) -> list[Spec]:
-    return [(name, "", {k: v for k, v in replaced.items() if k in ASKS[name][2].replace("=", " ").split()}) for name in names]
+    return [
+        (name, "", {k: v for k, v in replaced.items() if k in ASKS[name][2].replace("=", " ").split()})
+        for name in names
+    ]
 
 
 @dataclass(frozen=True)
@@ -369,44 +374,149 @@ PROBLEMS = [
         rows=(9, 6, 51, 30, 46, 13, 48, 8),
         fits=lambda given, facts: facts["longest_step"] < 2 and facts["cycle"] < 4,
     ),
-    Problem("dual-norms", "The nearest class depends on the norm: L2, L1 and the maximum each choose another.",
-            [("nearest-class", "", {}), ("nearest-class", "linf", {"geometry": "linf"})], seed=4,
-            rows=(1, 2, 4, 59)),
+    Problem(
+        "dual-norms",
+        "The nearest class depends on the norm: L2, L1 and the maximum each choose another.",
+        [("nearest-class", "", {}), ("nearest-class", "linf", {"geometry": "linf"})],
+        seed=4,
+        rows=(1, 2, 4, 59),
+    ),
     Problem("tiny", "Gradients of 1e-8, where Adam's ε counts.", terms("adam"), change=tiny),
-    Problem("evaluation", "Attacks and ρ on a small network; some labels are wrong.",
-            terms("deepfool", "high-confidence", "robustness", C="none"), change=labelled),
-    Problem("digits", "A network trained on 14×14 digits; the last images are misclassified.",
-            terms("deepfool", "high-confidence", C="none"), change=trained),
-    Problem("linear-distance", "A linear network: the distance to the boundary in closed form.",
-            terms("deepfool"), sizes=(5, 3), critic_sizes=(5, 3), change=centred(1 / 16), flags=("linear",)),
-    Problem("linear-optimum", "A linear network: the attack must find the distance within 2 %.",
-            terms("carlini-wagner"), rows=(0, 1), sizes=(5, 2), critic_sizes=(5, 2), change=centred(1), flags=("linear",),
-            tolerance=0.02),
-    Problem("stops-at-once", "Every p_t ≥ C from the start: nothing moves, and S is empty.",
-            terms(*ATTACKED), rows=(16, 36, 27, 8, 44, 23, 53, 4), change=at_once, flags=("stops-at-once", "s-empty"),
-            fits=lambda given, facts: not facts["mask"].any()),
-    Problem("exact-tie", "p_t = C exactly: the attack stops.", terms("attack"), change=tie, flags=("exact-tie",),
-            sizes=(6, 2), critic_sizes=(6, 2)),
-    Problem("confidence-one", "C = 1, which no step reaches.", terms(*ATTACKED), rows=(16, 36, 27, 8, 44, 23, 53, 4), change=with_value(1.0),
-            flags=("target-confidence-one",), fits=lambda given, facts: facts["mask"].all() and facts["cycle"] < 20),
-    Problem("all-kept", "Every attack changes the prediction.", terms(*ATTACKED), rows=(16, 36, 27, 8, 44, 23, 53, 4), change=with_value(0.75),
-            flags=("all-kept",), fits=lambda given, facts: facts["kept"].all() and facts["cycle"] < 20),
-    Problem("third-class", "Every attack lands in a class that is neither the original nor the target.",
-            terms(*ATTACKED), seed=10, rows=(19, 59, 44), change=away, flags=("third-class",),
-            fits=lambda given, facts: (facts["kept"] & (facts["y_hat"] != given["targets"])).all()),
-    Problem("absent-class", "The first batch; one class is predicted for no example.", terms("confidence"),
-            change=absent, flags=("absent-class",)),
-    Problem("two-classes", "k = 2.", terms("nearest-class", *ATTACKED), sizes=(6, 7, 2), critic_sizes=(6, 8, 2),
-            rows=(16, 36, 27, 8, 44, 23, 53, 4), change=away, flags=("two-classes",), fits=lambda given, facts: 1 < sum(facts["kept"]) and facts["cycle"] < 9),
-    Problem("depth-zero", "A linear classifier and a linear critic.", terms("logits", "scores", "loss-margin",
-            "gradient-margin", "gradient-pretraining", *ATTACKED), sizes=(6, 4), critic_sizes=(6, 4), rows=(16, 36, 27, 8, 44, 23, 53, 4), change=away,
-            flags=("depth-zero",), fits=lambda given, facts: 1 < sum(facts["kept"]) and facts["cycle"] < 9),
-    Problem("batch-of-one", "n = 1.", terms("confidence", *ATTACKED), rows=(16,), change=away,
-            flags=("batch-of-one",), fits=lambda given, facts: facts["kept"].all() and facts["cycle"] < 9),
-    Problem("relu-at-zero", "A pre-activation is exactly 0 in every example.",
-            terms("input-gradient", "gradient-cross-entropy"), change=kink, flags=("relu-at-zero",)),
-    Problem("saturated", "Logits hundreds apart: probabilities underflow, their logarithms do not.",
-            terms("loss-cross-entropy", "gradient-cross-entropy"), change=saturated, flags=("saturated",)),
-    Problem("misclassified", "No image is what its label says: DeepFool does not move it.", terms("deepfool"),
-            change=misclassified, flags=("misclassified",)),
-]  # fmt: skip
+    Problem(
+        "evaluation",
+        "Attacks and ρ on a small network; some labels are wrong.",
+        terms("deepfool", "high-confidence", "robustness", C="none"),
+        change=labelled,
+    ),
+    Problem(
+        "digits",
+        "A network trained on 14×14 digits; the last images are misclassified.",
+        terms("deepfool", "high-confidence", C="none"),
+        change=trained,
+    ),
+    Problem(
+        "linear-distance",
+        "A linear network: the distance to the boundary in closed form.",
+        terms("deepfool"),
+        sizes=(5, 3),
+        critic_sizes=(5, 3),
+        change=centred(1 / 16),
+        flags=("linear",),
+    ),
+    Problem(
+        "linear-optimum",
+        "A linear network: the attack must find the distance within 2 %.",
+        terms("carlini-wagner"),
+        rows=(0, 1),
+        sizes=(5, 2),
+        critic_sizes=(5, 2),
+        change=centred(1),
+        flags=("linear",),
+        tolerance=0.02,
+    ),
+    Problem(
+        "stops-at-once",
+        "Every p_t ≥ C from the start: nothing moves, and S is empty.",
+        terms(*ATTACKED),
+        rows=(16, 36, 27, 8, 44, 23, 53, 4),
+        change=at_once,
+        flags=("stops-at-once", "s-empty"),
+        fits=lambda given, facts: not facts["mask"].any(),
+    ),
+    Problem(
+        "exact-tie",
+        "p_t = C exactly: the attack stops.",
+        terms("attack"),
+        change=tie,
+        flags=("exact-tie",),
+        sizes=(6, 2),
+        critic_sizes=(6, 2),
+    ),
+    Problem(
+        "confidence-one",
+        "C = 1, which no step reaches.",
+        terms(*ATTACKED),
+        rows=(16, 36, 27, 8, 44, 23, 53, 4),
+        change=with_value(1.0),
+        flags=("target-confidence-one",),
+        fits=lambda given, facts: facts["mask"].all() and facts["cycle"] < 20,
+    ),
+    Problem(
+        "all-kept",
+        "Every attack changes the prediction.",
+        terms(*ATTACKED),
+        rows=(16, 36, 27, 8, 44, 23, 53, 4),
+        change=with_value(0.75),
+        flags=("all-kept",),
+        fits=lambda given, facts: facts["kept"].all() and facts["cycle"] < 20,
+    ),
+    Problem(
+        "third-class",
+        "Every attack lands in a class that is neither the original nor the target.",
+        terms(*ATTACKED),
+        seed=10,
+        rows=(19, 59, 44),
+        change=away,
+        flags=("third-class",),
+        fits=lambda given, facts: (facts["kept"] & (facts["y_hat"] != given["targets"])).all(),
+    ),
+    Problem(
+        "absent-class",
+        "The first batch; one class is predicted for no example.",
+        terms("confidence"),
+        change=absent,
+        flags=("absent-class",),
+    ),
+    Problem(
+        "two-classes",
+        "k = 2.",
+        terms("nearest-class", *ATTACKED),
+        sizes=(6, 7, 2),
+        critic_sizes=(6, 8, 2),
+        rows=(16, 36, 27, 8, 44, 23, 53, 4),
+        change=away,
+        flags=("two-classes",),
+        fits=lambda given, facts: 1 < sum(facts["kept"]) and facts["cycle"] < 9,
+    ),
+    Problem(
+        "depth-zero",
+        "A linear classifier and a linear critic.",
+        terms("logits", "scores", "loss-margin", "gradient-margin", "gradient-pretraining", *ATTACKED),
+        sizes=(6, 4),
+        critic_sizes=(6, 4),
+        rows=(16, 36, 27, 8, 44, 23, 53, 4),
+        change=away,
+        flags=("depth-zero",),
+        fits=lambda given, facts: 1 < sum(facts["kept"]) and facts["cycle"] < 9,
+    ),
+    Problem(
+        "batch-of-one",
+        "n = 1.",
+        terms("confidence", *ATTACKED),
+        rows=(16,),
+        change=away,
+        flags=("batch-of-one",),
+        fits=lambda given, facts: facts["kept"].all() and facts["cycle"] < 9,
+    ),
+    Problem(
+        "relu-at-zero",
+        "A pre-activation is exactly 0 in every example.",
+        terms("input-gradient", "gradient-cross-entropy"),
+        change=kink,
+        flags=("relu-at-zero",),
+    ),
+    Problem(
+        "saturated",
+        "Logits hundreds apart: probabilities underflow, their logarithms do not.",
+        terms("loss-cross-entropy", "gradient-cross-entropy"),
+        change=saturated,
+        flags=("saturated",),
+    ),
+    Problem(
+        "misclassified",
+        "No image is what its label says: DeepFool does not move it.",
+        terms("deepfool"),
+        change=misclassified,
+        flags=("misclassified",),
+    ),
+]

@@ -22,7 +22,16 @@ from .mistakes import CHOICES_AS_CHANGES
 from .problems import BASELINES, BOTH, Problem, build, nearest_targets, terms
 from .variants import variant
 
-ASKED = ["logits", "scores", "input-gradient", "critic-gradient", "nearest-class", "confidence", "attack-step", "attack"]
+ASKED = [
+    "logits",
+    "scores",
+    "input-gradient",
+    "critic-gradient",
+    "nearest-class",
+    "confidence",
+    "attack-step",
+    "attack",
+]
 ASKED += ["adversarial-perturbation", "virtual-perturbation", *BOTH, *BASELINES]
 
 

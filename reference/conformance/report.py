@@ -92,7 +92,11 @@ def write_junit(path: Path, results: Sequence[Result], name: str) -> None:
         kind = {"failed": "failure", "error": "error", "blocked": "skipped", "skipped": "skipped", "known": "skipped"}
         if r.status in kind:
             ElementTree.SubElement(test, kind[r.status], message="; ".join([r.text, *r.findings, *r.mistakes][:4]))
-    for tag, statuses in (("failures", ["failed"]), ("errors", ["error"]), ("skipped", ["blocked", "skipped", "known"])):
+    for tag, statuses in (
+        ("failures", ["failed"]),
+        ("errors", ["error"]),
+        ("skipped", ["blocked", "skipped", "known"]),
+    ):
         suite.set(tag, str(sum(r.status in statuses for r in results)))
     write_text(path, ElementTree.tostring(suite, encoding="unicode") + "\n")
 
@@ -122,4 +126,3 @@ def reproduction(case: Case) -> str:
     for name, right in flatten(case.expected).items():
         print(name, abs(flatten(got)[name] - right).max())
 """
-
