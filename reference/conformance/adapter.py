@@ -7,8 +7,8 @@ missing from a dict that a method returns, is skipped.
     params  classifier, list of layers (W (in, out), b (out,)): x @ W + b, ReLU between
     critic  the same with LeakyReLU 0.2; noise: None, or a list with one (n, in) array for the input of each layer
     x       (n, d) flat images; y, labels, targets: (n,) integers 0..k-1
-    C       target confidence (n,), a constant; with `value` (k,), the running confidence, it is value[targets]; where that
-            is None it is the example's own, max_j p_j(x), and gradient flows through it
+    C       target confidence (n,), a constant; with `value` (k,), the running confidence, it is value[targets]; where
+            that is None it is the example's own, max_j p_j(x), and gradient flows through it
 """
 
 from __future__ import annotations

@@ -56,11 +56,14 @@ PROBED: list[Edit] = [
     ("critic.py", "from .numerics import leaky_relu, pick", "from .numerics import PROBE, leaky_relu, pick"),
     ("critic.py", "x = leaky_relu(x)", "x = leaky_relu(PROBE(x))"),
     ("attacks/high_confidence.py", "from ..numerics import (", "from ..numerics import (\n    PROBE,"),
-    ("attacks/high_confidence.py", "sigmoid(confidence - p)", "sigmoid(PROBE(confidence - p, onp.where(stop_gradient(confidence - p) == 0, 1, stop_gradient(confidence - p))))"),
+    ("attacks/high_confidence.py", "sigmoid(confidence - p)",
+     "sigmoid(PROBE(confidence - p, nonzero(confidence - p)))"),
+    # The cycle of an example that never moved ties exactly, everywhere.
+    ("attacks/high_confidence.py", "def newton_step(",
+     "def nonzero(v):\n    v = stop_gradient(v)\n    return v + (v == 0)\n\n\ndef newton_step("),
     ("attacks/targets.py", "from ..numerics import one_hot, softmax", "from ..numerics import PROBE, one_hot, softmax"),
-    ("attacks/targets.py", "    others = onp.where(one_hot(labels, z.shape[1], bool), -onp.inf, z)\n    return onp.where(onp.isfinite",
-     "    others = onp.where(one_hot(labels, z.shape[1], bool), -onp.inf, z)\n"
-     "    PROBE(z, onp.diff(onp.sort(away, axis=1)[:, :2], axis=1))\n    return onp.where(onp.isfinite"),
+    ("attacks/targets.py", "-onp.inf, z)\n    return onp.where(onp.isfinite",
+     "-onp.inf, z)\n    PROBE(z, onp.diff(onp.sort(away, axis=1)[:, :2], axis=1))\n    return onp.where(onp.isfinite"),
     ("losses.py", "from .numerics import log_softmax,", "from .numerics import PROBE, log_softmax,"),
     ("losses.py", "return mean(pick(hinge, others.argmax(axis=1))",
      "top = onp.sort(others, axis=1)\n    PROBE(z, top[:, -1] - top[:, -2])\n"

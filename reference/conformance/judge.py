@@ -63,7 +63,7 @@ def distance(got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) 
 
 
 def answer(case: Case, raw: Any, dtype: str) -> dict[str, np.ndarray]:
-    """What the adapter returned as flat named arrays like the expected ones; `Missing` or `AdapterError` if it is not."""
+    """What the adapter returned as flat named arrays like the expected ones, or `Missing`, or `AdapterError`."""
     outputs = dict(raw) if isinstance(raw, Mapping) else {case.call: raw}
     if "norms" in case.expected and "images" in outputs:
         outputs["norms"] = np.linalg.norm(np.asarray(outputs["images"]) - case.inputs["x"], axis=1).astype(dtype)

@@ -23,7 +23,7 @@ START = 120  # seconds for importing: a large framework on a slow disk
 class Live:
     """The adapter MODULE[:OBJECT]: OBJECT, by default `adapter` or else `Adapter`, is an instance or a class.
 
-    Use as a context; `ask` is a `judge.Ask`.  Raises `InputError` if it cannot be imported or declares what is no choice.
+    Use as a context; `ask` is a `judge.Ask`.  `InputError` if it cannot be imported or declares what is no choice.
     """
 
     def __init__(self, spec: str, timeout: float = 60):

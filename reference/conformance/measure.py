@@ -169,7 +169,7 @@ PYTORCH: dict[str, list[Edit]] = NUMPY | {
     "weight-decay-on-biases": [(MORE, "sum((W * W).sum() for W, _ in params[:-1])", "sum((W * W).sum() + (b * b).sum() for W, b in params[:-1])")],
     "weight-decay-without-half": [(MORE, "for W, _ in params[:-1]) / 2", "for W, _ in params[:-1])")],
     "adversarial-examples-only": [(MORE, "(loss + F.cross_entropy(attacked, y)) / 2", "F.cross_entropy(attacked, y)")],
-    "virtual-gradient-not-normalised": [(MORE, "return epsilon * F.normalize(g, dim=1, eps=0)\n\n\ndef margin", "return epsilon * g * len(x) / len(x)\n\n\ndef margin")],
+    "virtual-gradient-not-normalised": [(MORE, "return epsilon * F.normalize(g, dim=1)\n\n\ndef margin", "return epsilon * g * len(x) / len(x)\n\n\ndef margin")],
     "virtual-target-attached": [(MORE, "kl(z.detach(), moved)", "kl(z, moved)")],
     "virtual-kl-reversed": [(MORE, "F.kl_div(F.log_softmax(z, 1), F.log_softmax(z0, 1),", "F.kl_div(F.log_softmax(z0, 1), F.log_softmax(z, 1),")],
     "margin-gradient-detached": [(MORE, "epsilon * size)", "epsilon * size.detach())")],

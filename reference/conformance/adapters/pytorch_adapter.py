@@ -64,7 +64,7 @@ def slope(f, x):
 def adversarial(params, x, y, epsilon, geometry):
     """r of adversarial training (Goodfellow et al. 2015)."""
     g = slope(lambda v: F.cross_entropy(pytorch.logits(params, v), y), x)
-    return epsilon * (g.sign() if geometry == "linf" else F.normalize(g, dim=1, eps=0))
+    return epsilon * (g.sign() if geometry == "linf" else F.normalize(g, dim=1))
 
 
 def kl(z0, z):
@@ -76,7 +76,7 @@ def virtual(params, x, start, xi, epsilon):
     """r of virtual adversarial training (Miyato et al. 2015), one power iteration."""
     z0 = pytorch.logits(params, x).detach()
     g = slope(lambda r: kl(z0, pytorch.logits(params, x + r)), xi * F.normalize(start, dim=1))
-    return epsilon * F.normalize(g, dim=1, eps=0)
+    return epsilon * F.normalize(g, dim=1)
 
 
 def margin(params, x, y, epsilon):
