@@ -451,6 +451,13 @@ def test_list_template_explain(here):
     assert out.getvalue().startswith("cycle.W0 ")
 
 
+def test_the_guide_s_first_example_runs(here):
+    pytest.importorskip("torch", reason="PyTorch is optional")
+    guide = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    (here / "mine.py").write_text(guide.split("```python\n")[1].split("```")[0])
+    assert call("run", "mine", "--only", "logits")[0] == 0
+
+
 def test_offline(here):
     only = ["--only", "mixed-*", "--only", "absent-class-confidence"]
     assert call("export", "sheet", *only)[0] == 0
