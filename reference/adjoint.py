@@ -1,4 +1,8 @@
-"""The second-order gradients, derived by hand: fast twins of the plain definitions, same names, same signatures.
+"""The second-order gradients, derived by hand: on raw arrays, four passes and one product per layer.
+
+The attack moves an image along w = ∇_x log p_t(x), a derivative by the image.  Training differentiates the attacked
+image by the weights θ, so it needs the derivative by θ of a derivative by x.  "Double backpropagation" records the
+backward pass that yields w and differentiates the record.  Below the same is worked out on paper; nothing is recorded.
 
 Letters: layer l computes a_l = h_{l−1} W_l + b_l and h_l = σ(a_l), h_0 = x, z = a_L; σ is ReLU or LeakyReLU and
 m_l = σ'(a_l), a constant almost everywhere.  Rows are examples.  A bar is a cotangent: the derivative of the final
@@ -44,8 +48,20 @@ scalar by the barred quantity.
    flows; from there on all its cotangents are 0, so it is dropped from later steps, forwards and backwards.
    Truncated mode stops here; full mode adds (1+o) x̄ of step m to r̄ before step m−1.
 
-Each twin is a primitive of autograd with a reverse-mode derivative of first order (which holds the second derivatives
-above).  Differentiating it once more raises `InputError`: it never silently returns 0.
+6. Where the products go.  u is a multiple of q = w (L∞: q = sign w), and w̄ = α r̄ + β q with two numbers α, β per
+   example.  The first layer is linear, so with q W_1 at hand three things need no product with W_1: the next iterate's
+   a_1, which moves by (1+o) c_m u W_1; this step's tangent τ_1 = (α r̄ W_1 + β q W_1) ∘ m_1; and ⟨r̄, w⟩ = ⟨r̄ W_1, δ_1⟩.
+   And the rows of W̄_1 sort themselves: r̄ and x are the same at every step, so
+
+       Σ_m w̄ᵀ δ_1 + x̂_mᵀ ρ_1 = [r̄; x]ᵀ [Σ_m α δ_1; Σ_m ρ_1] + Σ_m [β q; x̂_m − x]ᵀ [δ_1; ρ_1].
+
+   What is left are q and x̂_m − x, a sum of earlier q.  In L2 both are combinations of W_1's columns, q = δ_1 W_1ᵀ.  If
+   there are fewer columns than pixels, keep the coefficients (`Span`): q W_1 = δ_1 G and ‖q‖² = ⟨δ_1, δ_1 G⟩ with the
+   Gram matrix G = W_1ᵀ W_1, and the last sum is W_1 Σ_m [β δ_1; …]ᵀ [δ_1; ρ_1].  No step sees a pixel then.  What full
+   mode adds to r̄ lies in the span too, and so does all of the cycle, which starts at x̂ and whose r̄ is a multiple of
+   its own x̂_m − x.
+
+On these rest the drop-in twins of the plain definitions (`twins`) and the whole training step (`fused`).
 """
 
 from __future__ import annotations
@@ -53,35 +69,39 @@ from __future__ import annotations
 import math
 
 import numpy as onp
-from autograd.extend import defvjp_argnums, primitive
-from autograd.tracer import isbox
 
 from . import network
-from .attacks.high_confidence import GRADIENT_MODES
 from .attacks.model import Model
-from .errors import InputError
-from .numerics import like, log_softmax, one_hot, sigmoid, softmax, stop_gradient
+from .numerics import sigmoid
+
+ALL = slice(None)
 
 
 class Pass:
     """A forward pass of a piecewise-linear network on raw arrays, and the three other passes of the derivation."""
 
-    def __init__(self, params: network.Params, x, slope: float = 0.0, noise=None):
+    def __init__(self, params: network.Params, x, slope: float = 0.0, noise=None, a=None):
+        """a: a_1 (n, H₁), if it is known."""
         self.params = params
         self.h = []  # h_{l−1}: the input of layer l, noise included
-        self.m = []  # m_l of the hidden layers
-        a = x
+        self.m = []  # m_l of the hidden layers, in the dtype of a: a product with booleans costs three times as much
+        h = x
         for l, (W, b) in enumerate(params):
             if l > 0:
-                m = a > 0
+                m = (a > 0).astype(a.dtype)
                 if slope:
-                    m = onp.where(m, a.dtype.type(1), a.dtype.type(slope))
+                    m *= 1 - slope
+                    m += slope
                 self.m.append(m)
-                a *= m
-            h = a if noise is None else a + noise[l]
+                h = a * m
+            if noise is not None:
+                h = h + noise[l]
             self.h.append(h)
-            a = h @ W
-            a += b
+            if l > 0 or a is None:
+                a = h @ W
+                a += b
+            if l == 0:
+                self.a = a
         self.z = a
 
     def backward(self, s):
@@ -97,14 +117,14 @@ class Pass:
         """J(x)ᵀ s, (n, d) or (n, j, d), from the signals of s."""
         return _times(signals[0], self.params[0][0].T)
 
-    def tangent(self, v):
-        """τ_0 … τ_{L−1} and J v for the tangent `v` (n, d) of the input."""
-        tangents = [v]
-        for (W, _), m in zip(self.params, self.m):
-            v = v @ W
-            v *= m
+    def tangent(self, v, first=None):
+        """τ_0 … τ_{L−1} and J v for the tangent `v` (n, d) of the input; first: v W_1, if it is known."""
+        tangents, v = [v], v @ self.params[0][0] if first is None else first
+        for (W, _), m in zip(self.params[1:], self.m):
+            v = v * m
             tangents.append(v)
-        return tangents, v @ self.params[-1][0]
+            v = v @ W
+        return tangents, v
 
     def keep(self, rows):
         """The same slopes for some of its rows, for further tangents."""
@@ -115,273 +135,245 @@ class Pass:
 
 def _times(s, W):
     """s @ W as one matrix product, however many axes `s` has."""
-    return (s.reshape(-1, len(W)) @ W).reshape(*s.shape[:-1], W.shape[1])
+    return s @ W if s.ndim == 2 else (s.reshape(-1, len(W)) @ W).reshape(*s.shape[:-1], W.shape[1])
 
 
-def weight_gradients(params, lefts, rights, bias_signals):
-    """W̄_l = leftsᵀ rights, one product per layer over all stacked rows; b̄_l = Σ_rows bias_signals; flat list."""
-    gradients = []
-    for l, (W, b) in enumerate(params):
-        if not lefts:  # every example had stopped before the first step
-            gradients += [onp.zeros_like(W), onp.zeros_like(b)]
-            continue
-        left = onp.concatenate([rows[l] for rows in lefts])
-        right = onp.concatenate([rows[l] for rows in rights])
-        gradients += [left.T @ right, sum(rows[l].sum(axis=0) for rows in bias_signals)]
-    return gradients
+def weight_gradients(h, rho) -> network.Params:
+    """[(W̄_l, b̄_l), …] of one ordinary backward pass."""
+    return [(left.T @ right, onp.ones(len(right), right.dtype) @ right) for left, right in zip(h, rho, strict=True)]
 
 
-def flat(params):
-    """[(W, b), …] -> [W, b, …]: autograd's primitives take arrays, not lists of them."""
-    return [a for layer in params for a in layer]
+class Span:
+    """The vectors that an attack moves along, and the coordinates that stand for them (section 6).
+
+    Images themselves; or, for the L2 geometry and a first layer narrower than the image, combinations of W_1's
+    columns: q = c W_1ᵀ with coordinates c (n, H₁), which never become pixels.
+    """
+
+    def __init__(self, W, geometry: str):
+        self.W, self.narrow = W, geometry == "l2" and W.shape[1] < W.shape[0]
+        self.first = W.T @ W if self.narrow else W  # q W_1 = c @ first
+        self.width = len(self.first)
+
+    def coordinates(self, signal):
+        """Those of w = δ_1 W_1ᵀ."""
+        return signal if self.narrow else _times(signal, self.W.T)
+
+    def squares(self, c, first):
+        """‖q‖²; rounding must not make it negative.  first: q W_1, needed if `narrow`."""
+        return onp.maximum(onp.vecdot(c, first), 0) if self.narrow else onp.vecdot(c, c)
+
+    def pixels(self, c):
+        """q itself, (n, d)."""
+        return c @ self.W.T if self.narrow else c
+
+    def to_weights(self, K):
+        """Σ qᵀ(..), (d, H₁), from K = Σ cᵀ(..)."""
+        return self.W @ K if self.narrow else K
 
 
-def layers(arrays):
-    """[W, b, …] -> [(W, b), …]."""
-    return list(zip(arrays[::2], arrays[1::2]))
+class Rows:
+    """The rows of θ's weight gradients, from all the steps of an attack or two: many rows, one product per layer."""
+
+    ENOUGH = 400
+    """Rows in one product: more are no faster, and would have to be kept until then."""
+
+    def __init__(self, params: network.Params, x):
+        self.at_x = onp.zeros((len(x), len(params[0][1])), x.dtype)  # Σ of the ρ_1 of each example
+        self.pixels = [(x, self.at_x)]
+        self.sums = [None] * len(params)  # of the products so far
+        self.left, self.right = [[] for _ in params], [[] for _ in params]
+        self.biases = [onp.zeros_like(b) for _, b in params]
+
+    def add(self, left, right):
+        """τ_0 …, δ_1 …; or h_0 …, ρ_1 ….  The first left one in coordinates; None: no rows."""
+        for l, (a, b) in enumerate(zip(left, right, strict=True)):
+            if a is not None:
+                self.left[l].append(a)
+                self.right[l].append(b)
+        if sum(map(len, self.right[-1])) >= self.ENOUGH:
+            self.multiply()
+
+    def add_pass(self, c, h, rho, rows=ALL):
+        """The ordinary backward pass ρ of the examples `rows`, at x + c (in coordinates) or at x (None)."""
+        self.at_x[rows] += rho[0]
+        for b, signal in zip(self.biases, rho, strict=True):
+            b += onp.ones(len(signal), signal.dtype) @ signal
+        self.add([c, *h[1:]], rho)
+
+    def multiply(self):
+        """One product per layer of the rows collected, which are let go."""
+        for l, (left, right) in enumerate(zip(self.left, self.right, strict=True)):
+            if left:
+                product = onp.concatenate(left).T @ onp.concatenate(right)
+                self.sums[l] = product if self.sums[l] is None else onp.add(self.sums[l], product, out=product)
+                left.clear()
+                right.clear()
+
+    def gradient(self, span: Span) -> network.Params:
+        """[(W̄_l, b̄_l), …]."""
+        self.multiply()
+        left, right = (onp.concatenate(part) for part in zip(*self.pixels, strict=True))
+        first, in_span = left.T @ right, self.sums[0]
+        if in_span is not None:
+            first += span.to_weights(in_span)
+        return list(zip([first, *self.sums[1:]], self.biases, strict=True))
 
 
-def first_order_only(name, *values):
-    """Refuse to be differentiated further than the derivation goes."""
-    if any(map(isbox, values)):
-        raise InputError(
-            f"the fast twin of {name} can be differentiated once; for a higher derivative use the plain definition"
-        )
+class Step:
+    """One attack step, and what it leaves behind for its reverse pass.  Section 5's letters; rows are examples.
 
+    net: the pass at the iterate; t: one-hot targets (n, k); C: (n,).  The step u is move·q; c: q's coordinates.
+    """
 
-class _Step:
-    """What one attack step leaves behind for its reverse pass; rows are the examples it was taken for."""
-
-    def __init__(self, params, x_hat, t, C, eps, geometry):
-        self.net = Pass(params, x_hat)
-        z = self.net.z
-        self.t, self.C, self.eps, self.geometry = one_hot(t, z.shape[1], z.dtype), C, eps, geometry
-        self.p = softmax(z)
-        self.p_t = (self.p * self.t).sum(axis=1)
-        self.delta = self.net.backward(self.t - self.p)
-        self.w = self.net.to_input(self.delta)
-        gap = (log_softmax(z) * self.t).sum(axis=1) - onp.log(C)
+    def __init__(self, net: Pass, span: Span, t, C, eps: float, geometry: str):
+        self.net, self.C, self.eps, self.geometry = net, C, eps, geometry
+        z = net.z - net.z.max(axis=1, keepdims=True)
+        p = onp.exp(z)
+        total = p.sum(axis=1, keepdims=True)
+        p /= total
+        self.p, self.p_t = p, onp.vecdot(p, t)
+        self.delta = net.backward(t - p)
+        gap = onp.vecdot(z, t) - onp.log(total[:, 0]) - onp.log(C)
         self.sign, self.phi = onp.sign(gap), onp.abs(gap)
         self.slope = sigmoid(C - self.p_t)
         self.goes = onp.round(self.slope)  # i_m
         self.slope *= 1 - self.slope  # σ'(C − p_t)
+        self.c = span.coordinates(self.delta[0])
+        if geometry == "linf":
+            size = onp.abs(self.c).sum(axis=1)
+            self.n, self.c = size + (size == 0), onp.sign(self.c)
+        self.first = self.c @ span.first
         if geometry == "l2":
-            self.n = onp.sqrt(eps + (self.w * self.w).sum(axis=1))
-            self.u = ((math.sqrt(eps) + self.phi / self.n) / self.n)[:, None] * self.w
+            self.n = onp.sqrt(eps + span.squares(self.c, self.first))
+            self.move = (math.sqrt(eps) + self.phi / self.n) / self.n
         else:
-            size = onp.abs(self.w).sum(axis=1)
-            self.n = onp.where(size > 0, size, 1).astype(z.dtype)
-            self.u = ((math.sqrt(eps) + self.phi) / self.n)[:, None] * onp.sign(self.w)
+            self.move = (math.sqrt(eps) + self.phi) / self.n
 
-    def cotangents(self, u_bar):
-        """ū -> (φ̄, w̄): the derivative of the step's length and direction."""
-        n, w, phi, root = self.n, self.w, self.phi, math.sqrt(self.eps)
-        if self.geometry == "l2":  # u = α w with α = √ε/n + φ/n²
-            along = (u_bar * w).sum(axis=1)
-            alpha, n_bar = (root + phi / n) / n, -along * (root + 2 * phi / n) / (n * n)
-            return along / (n * n), alpha[:, None] * u_bar + (n_bar / n)[:, None] * w
-        sign = onp.sign(w)  # u = (√ε + φ) sign(w)/‖w‖₁
-        along = (u_bar * sign).sum(axis=1) / self.n
-        return along, -((root + phi) * along / self.n)[:, None] * sign
+    def reverse(self, first_bar, span_bar, i_bar):
+        """r̄ W_1 (n, H₁), the part of r̄ that is in coordinates (or None), and i_{m+1} c̄_{m+1} (n,).
 
-    def reverse(self, u_bar, i_bar):
-        """ū, ī -> (stacked lefts and rights per layer, ρ per layer, x̄' signals, C̄)."""
-        phi_bar, w_bar = self.cotangents(u_bar)
+        -> (α (n, 1), τ_0 … where τ_0 is w̄ without α times the rest of r̄, ρ_1 …, C̄ (n,), i_m c̄_m (n,)).
+        """
+        n, phi, root = self.n, self.phi, math.sqrt(self.eps)
+        l2 = self.geometry == "l2"
+        along = onp.vecdot(first_bar, self.delta[0]) if l2 else onp.vecdot(span_bar, self.c)  # ⟨r̄, q⟩
+        i_bar = self.move * along + i_bar
+        along *= self.goes
+        if l2:  # q = w, move = √ε/n + φ/n²
+            phi_bar, n_bar = along / (n * n), -along * (root + 2 * phi / n) / (n * n)
+            alpha, beta = (self.move * self.goes)[:, None], (n_bar / n)[:, None]
+            tau_0, first = beta * self.c, alpha * first_bar + beta * self.first
+            if span_bar is not None:
+                tau_0 += alpha * span_bar
+        else:  # q = sign(w), constant; move = (√ε + φ)/‖w‖₁
+            phi_bar, alpha = along / n, 0
+            beta = (-self.move * phi_bar)[:, None]
+            tau_0, first = beta * self.c, beta * self.first
         log_p_bar, p_bar = self.sign * phi_bar, -i_bar * self.slope
-        C_bar = -log_p_bar / self.C - p_bar
-        tau, Jv = self.net.tangent(w_bar)
-        p = self.p
-        zeta = p * ((p * Jv).sum(axis=1, keepdims=True) - Jv)
-        zeta += (log_p_bar + self.p_t * p_bar)[:, None] * (self.t - p)
-        return tau, self.net.backward(zeta), C_bar
+        tau, Jv = self.net.tangent(tau_0, first)
+        zeta = self.p * (onp.vecdot(self.p, Jv)[:, None] - Jv)
+        zeta += (log_p_bar + self.p_t * p_bar)[:, None] * self.delta[-1]
+        return alpha, tau, self.net.backward(zeta), -log_p_bar / self.C - p_bar, self.goes * i_bar
 
 
-@primitive
-def _unrolled(tape, x, targets, confidence, iterations, overshoot, eps, gradient, geometry, *arrays):
-    params = layers(arrays)
-    r = onp.zeros_like(x)
-    rows = onp.arange(len(x))
-    for _ in range(iterations):
-        step = _Step(params, x[rows] + (1 + overshoot) * r[rows], targets[rows], confidence[rows], eps, geometry)
-        tape.append((rows, step))
-        moving = step.goes > 0
-        rows = rows[moving]
-        if not len(rows):
-            break
-        r[rows] += step.u[moving]
-    return x + (1 + overshoot) * r
+def _moved(total, rows, by, n):
+    """`total` (n, ·), or None for 0, with `by` added to `rows`, as a new array: the steps before keep theirs."""
+    if isinstance(rows, slice):
+        return by if total is None else onp.add(total, by, out=by)
+    total = onp.zeros((n, by.shape[1]), by.dtype) if total is None else total.copy()
+    total[rows] += by
+    return total
 
 
-def _unrolled_vjp(argnums, ans, args, kwargs):
-    tape, x, targets, confidence, iterations, overshoot, eps, gradient, geometry, *arrays = args
-    first_order_only("unrolled", *args)
+class Unrolled:
+    """The attack on raw arrays, forwards at once and in reverse on demand.
 
-    def vjp(g):
-        first_order_only("unrolled", g)
-        params = layers(arrays)
-        r_bar = (1 + overshoot) * g
-        x_bar, C_bar, c_bar = g.copy(), onp.zeros_like(confidence), onp.zeros_like(confidence)
-        lefts, rights, signals = [], [], []
-        for rows, step in reversed(tape):
-            # c̄_m = ⟨r̄, u⟩ + i_{m+1} c̄_{m+1}; the second part is 0 for an example that stops here or later stopped.
-            u_bar = r_bar[rows]
-            c_bar[rows] = (u_bar * step.u).sum(axis=1) + c_bar[rows]
-            tau, rho, C_part = step.reverse(step.goes[:, None] * u_bar, c_bar[rows])
-            c_bar[rows] *= step.goes
+    net: the pass at its first iterate x + c, c in the coordinates of `span` (None: 0); t: one-hot targets; C: (n,).
+    .c: the coordinates of x̂ − x, or None; .a: a_1 at x̂.
+    """
+
+    def __init__(self, net: Pass, c, span: Span, t, C, iterations, overshoot, eps, gradient, geometry):
+        self.span, self.overshoot, self.gradient, self.geometry = span, overshoot, gradient, geometry
+        self.steps = []  # (rows under attack, their coordinates, step)
+        self.shape, a, rows = C.shape, net.a, ALL  # a slice: no copies
+        for m in range(iterations):
+            here = c if c is None else c[rows]
+            step = Step(net if m == 0 else Pass(net.params, None, a=a[rows]), span, t[rows], C[rows], eps, geometry)
+            self.steps.append((rows, here, step))
+            moving, length = step.goes > 0, ((1 + overshoot) * step.move)[:, None]
+            by_c, by_a = length * step.c, length * step.first
+            if not moving.all():
+                rows, by_c, by_a = onp.arange(len(a))[rows][moving], by_c[moving], by_a[moving]
+                if not len(rows):
+                    break
+            # a_1 is linear in x̂: it moves along, and no pass but the first multiplies by W_1.
+            c, a = _moved(c, rows, by_c, len(a)), _moved(a, rows, by_a, len(a))
+        self.c, self.a = c, a
+
+    def reverse(self, into: Rows, g, span_bar=None):
+        """Collect the rows of θ's gradient -> (x̄ − x̂'s cotangent, in coordinates, or None if 0; C̄ (n,)).  Once only.
+
+        x̂'s cotangent is `g` (n, d) plus `span_bar` in coordinates; either may be None for 0.
+        """
+        span, ahead, full = self.span, 1 + self.overshoot, self.gradient == "full"
+        if self.geometry == "linf":  # its coordinates are pixels, and its w̄ has no part along r̄
+            g, span_bar = None, sum(part for part in (g, span_bar) if part is not None)
+        elif full and span_bar is None:
+            span_bar = onp.zeros((len(g), span.width), g.dtype)
+        first_bar = 0
+        if g is not None:
+            g = ahead * g
+            first_bar = g @ span.W
+            moved = onp.zeros_like(first_bar)  # Σ_m α δ_1
+            into.pixels.append((g, moved))
+        if span_bar is not None:
+            span_bar = ahead * span_bar
+            first_bar = first_bar + span_bar @ span.first
+        C_bar, i_bar = onp.zeros(self.shape, first_bar.dtype), onp.zeros(self.shape, first_bar.dtype)
+        through_path = onp.zeros_like(span_bar) if full else None
+        while self.steps:  # whose arrays go one by one
+            rows, c, step = self.steps.pop()
+            part = None if span_bar is None else span_bar[rows]
+            alpha, tau, rho, C_part, i_bar[rows] = step.reverse(first_bar[rows], part, i_bar[rows])
             C_bar[rows] += C_part
-            lefts += [tau, step.net.h]
-            rights += [step.delta, rho]
-            signals.append(rho)
-            if gradient == "full":
-                part = step.net.to_input(rho)
-                x_bar[rows] += part
-                r_bar[rows] += (1 + overshoot) * part
-        theta_bar = weight_gradients(params, lefts, rights, signals)
-        every = [None, x_bar, None, C_bar, None, None, None, None, None, *theta_bar]
-        return tuple(every[i] for i in argnums)
-
-    return vjp
+            into.add(tau, step.delta)
+            into.add_pass(c, step.net.h, rho, rows)
+            if g is not None:
+                moved[rows] += alpha * step.delta[0]
+            if full:  # x̄ of this step, which r̄ gets (1 + o) times
+                part = span.coordinates(rho[0])
+                through_path[rows] += part
+                span_bar[rows] += ahead * part
+                first_bar[rows] += ahead * (part @ span.first)
+        return through_path, C_bar
 
 
-defvjp_argnums(_unrolled, _unrolled_vjp)
-
-
-def unrolled(
-    params: network.Params,
-    x,
-    targets: onp.ndarray,
-    confidence,
-    iterations: int = 5,
-    overshoot: float = 0.05,
-    eps: float = 1e-8,
-    gradient: str = "truncated",
-    geometry: str = "l2",
-):
-    """Twin of `attacks.high_confidence.unrolled`, which see; first derivatives by sections 2, 3 and 5 above."""
-    if gradient not in GRADIENT_MODES:
-        raise InputError(f"gradient = {gradient!r}: choose one of {', '.join(GRADIENT_MODES)}")
-    if geometry not in ("l2", "linf"):
-        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
-    confidence = like(confidence, x) * onp.ones(len(stop_gradient(x)), stop_gradient(x).dtype)
-    x_hat = _unrolled(
-        [], x, onp.asarray(targets), confidence, iterations, overshoot, eps, gradient, geometry, *flat(params)
-    )
-    return stop_gradient(x_hat) if gradient == "detached" else x_hat
-
-
-@primitive
-def _outputs(tape, x, slope, noise, *arrays):
-    net = Pass(layers(arrays), x, slope, noise)
-    tape.append(net)
-    return net.z
-
-
-def _outputs_vjp(argnums, ans, args, kwargs):
-    tape, *_ = args
-    first_order_only("logits or scores", *args)
-
-    def vjp(g):
-        first_order_only("logits or scores", g)
-        (net,) = tape
-        rho = net.backward(g)
-        every = {1: net.to_input(rho)} if 1 in argnums else {}
-        if argnums[-1] > 3:  # the parameters are not always wanted: the critic's are held fixed in θ's step
-            every |= dict(enumerate(weight_gradients(net.params, [net.h], [rho], [rho]), start=4))
-        return tuple(every[i] for i in argnums)
-
-    return vjp
-
-
-defvjp_argnums(_outputs, _outputs_vjp)
-
-
-def logits(params: network.Params, x):
-    """Twin of `network.logits`, which see: one recorded step instead of one per operation."""
-    return _outputs([], x, 0.0, None, *flat(params))
-
-
-def scores(params: network.Params, x, noise=None):
-    """Twin of `critic.scores`, which see: one recorded step instead of one per operation."""
-    return _outputs([], x, 0.2, noise, *flat(params))
-
-
-@primitive
-def _critic_gradient(tape, x, labels, noise, *arrays):
-    net = Pass(layers(arrays), x, 0.2, noise)
-    delta = net.backward(one_hot(labels, net.z.shape[1], net.z.dtype))
-    tape.append((net, delta))
-    return net.to_input(delta)
-
-
-def _critic_gradient_vjp(argnums, ans, args, kwargs):
-    (tape, x, labels, noise, *arrays) = args
-    first_order_only("input_gradient", *args)
-
-    def vjp(g):
-        first_order_only("input_gradient", g)
-        ((net, delta),) = tape
-        tau, _ = net.tangent(g)
-        # s = e_y does not depend on θ: part (a) alone.  x enters only through the masks.
-        every = [None, onp.zeros_like(x), None, None]
-        for (_, b), left, right in zip(layers(arrays), tau, delta):
-            every += [left.T @ right, onp.zeros_like(b)]
-        return tuple(every[i] for i in argnums)
-
-    return vjp
-
-
-defvjp_argnums(_critic_gradient, _critic_gradient_vjp)
-
-
-def input_gradient(params: network.Params, x, labels, noise=None):
-    """Twin of `critic.input_gradient`, which see; first derivative by section 2 (a) above."""
-    return _critic_gradient([], x, onp.asarray(labels), noise, *flat(params))
-
-
-@primitive
-def _gradient_gaps(tape, x, y, geometry, *arrays):
-    net = Pass(layers(arrays), x)
+def class_gaps(net: Pass, span: Span, y, geometry: str):
+    """‖∇_x f_j − ∇_x f_y‖ of the other k − 1 classes j, (n, k) with 0 for y itself: for the nearest class."""
     n, k = net.z.shape
-    delta = net.backward(onp.eye(k, dtype=net.z.dtype) - one_hot(y, k, net.z.dtype)[:, None])  # of e_j − e_y
-    w = net.to_input(delta)
-    size = onp.sqrt(onp.einsum("njd,njd->nj", w, w)) if geometry == "l2" else onp.abs(w).sum(axis=2)
-    tape.append((net, delta, w, size))
+    rows, others, classes = onp.arange(n)[:, None], (y[:, None] + onp.arange(1, k)) % k, onp.eye(k, dtype=net.z.dtype)
+    c = span.coordinates(net.backward(classes[others] - classes[y][:, None])[0])
+    size = onp.zeros_like(net.z)
+    if geometry == "l2":
+        size[rows, others] = onp.sqrt(span.squares(c, _times(c, span.first) if span.narrow else None))
+    else:
+        size[rows, others] = onp.abs(c).sum(axis=2)
     return size
-
-
-def _gradient_gaps_vjp(argnums, ans, args, kwargs):
-    (tape, x, y, geometry, *arrays) = args
-    first_order_only("gradient_gaps", *args)
-
-    def vjp(g):
-        first_order_only("gradient_gaps", g)
-        ((net, delta, w, size),) = tape
-        i, j = onp.nonzero((g != 0) & (size > 0))  # the hinge asks for one class per example
-        direction = w[i, j] / size[i, j, None] if geometry == "l2" else onp.sign(w[i, j])
-        tau, _ = net.keep(i).tangent(g[i, j, None] * direction)
-        every = [None, onp.zeros_like(x), None, None]
-        for (_, b), left, right in zip(layers(arrays), tau, delta):
-            every += [left.T @ right[i, j], onp.zeros_like(b)]
-        return tuple(every[i] for i in argnums)
-
-    return vjp
-
-
-defvjp_argnums(_gradient_gaps, _gradient_gaps_vjp)
-
-
-def gradient_gaps(params, x, y, geometry: str = "l2"):
-    """Twin of `objectives.gradient_gaps`, which see; first derivative by section 2 (a) above."""
-    if geometry not in ("l2", "linf"):
-        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
-    return _gradient_gaps([], x, onp.asarray(y), geometry, *flat(params))
 
 
 def as_model(params: network.Params) -> Model:
     """The classifier for the evaluation's attacks: `Model` with hand-written passes instead of autograd's."""
 
+    def pull_back(net):
+        return lambda v: net.to_input(net.backward(v))
+
     def linearise(x):
         net = Pass(params, x)
-        return net.z, lambda v: net.to_input(net.backward(v))
+        return net.z, pull_back(net)
 
-    return Model(lambda x: network.logits(params, x), linearise)
+    def gaps(x, labels, geometry):
+        net = Pass(params, x)
+        return net.z, class_gaps(net, Span(params[0][0], geometry), labels, geometry), pull_back(net)
+
+    return Model(lambda x: network.logits(params, x), linearise, gaps)

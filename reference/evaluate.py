@@ -138,7 +138,7 @@ def evaluate(
     attacks: Mapping[str, Callable[..., AttackResult]] = ATTACKS,
     start: str = "true",
     subset: Mapping[str, int] | None = None,
-    batch: int = 250,
+    batch: int = 1000,
 ) -> Evaluation:
     """The classifier's error and its robustness under each of `attacks`.
 

@@ -111,7 +111,12 @@ def attack(plan: Experiment, name: str, seed: int, state: State, data: Digits) -
     """The evaluation of a trained classifier on the test split."""
     model = adjoint.as_model(state.params)
     x, y = data.test.x[: plan.test_images], data.test.y[: plan.test_images]
-    slow = partial(carlini_wagner, search_steps=plan.search_steps, iterations=plan.attack_iterations)
+    slow = partial(
+        carlini_wagner,
+        search_steps=plan.search_steps,
+        iterations=plan.attack_iterations,
+        learning_rate=plan.attack_learning_rate,
+    )
     fast = {"DeepFool": deepfool, "high-confidence": high_confidence}
     true = evaluate(model, x, y, fast | {"Carlini-Wagner": slow}, "true", {"Carlini-Wagner": plan.slow_images})
     predicted = evaluate(model, x, y, fast, "predicted")

@@ -33,17 +33,18 @@ _BASE = DEMO.defences["critic"]
 CANDIDATES: dict[str, Sequence[Defence]] = {
     "undefended": [Undefended()],
     "adversarial": [AdversarialTraining(e, "linf") for e in (0.05, 0.1, 0.15, 0.2)]
-    + [AdversarialTraining(e, "l2") for e in (1.0, 1.5, 2.0)],
-    "virtual": [VirtualAdversarial(e) for e in (0.7, 1.0, 1.5, 2.0)],
+    + [AdversarialTraining(e, "l2") for e in (0.7, 1.0, 1.5, 2.0)],
+    "virtual": [VirtualAdversarial(e) for e in (0.5, 0.7, 1.0, 1.5, 2.0)],
     "margin": [Margin(e) for e in (0.3, 0.5, 0.65, 0.8, 1.2)],
-    "critic": [
-        replace(_BASE, critic_weight=2.0),
-        replace(_BASE, critic_weight=4.0),
-        replace(_BASE, generator=Generator(confidence=0.9)),
-        replace(_BASE, generator=Generator(confidence="own")),
-        replace(_BASE, hidden=(128, 128)),
-        replace(_BASE, generator=Generator(gradient="full")),
-        replace(_BASE, critic_weight=1.0, penalty_weight=10.0),
+    "critic": [replace(_BASE, critic_weight=weight) for weight in (0.25, 0.5, 1.0, 2.0)]
+    + [
+        replace(_BASE, critic_weight=1.0, **change)
+        for change in (
+            {"penalty_weight": 1.0},
+            {"hidden": (256, 256)},
+            {"generator": Generator(confidence=0.9)},
+            {"generator": Generator(confidence="own")},
+        )
     ],
 }
 

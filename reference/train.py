@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
+from types import ModuleType
 from zlib import crc32
 
 import numpy as onp
 
-from . import adjoint, critic, network, objectives
+from . import critic, fused, network
 from .attacks.targets import RunningConfidence
 from .checks import check_images, check_labels, check_params
 from .data import Digits
@@ -26,9 +26,8 @@ from .errors import DivergenceError, InputError
 from .files import load_npz, save_npz
 from .network import Params
 from .numerics import pick, predict, softmax
-from .objectives import Attacked, Routes
+from .objectives import Terms
 from .optimise import Adam, adam_step, decayed
-from .reverse import make_vjp
 from .settings import (
     AdversarialTraining,
     AdversaryCritic,
@@ -38,9 +37,6 @@ from .settings import (
     Undefended,
     VirtualAdversarial,
 )
-
-# The one place where training chooses the fast twins over the plain definitions (objectives.PLAIN).
-FAST = Routes(adjoint.logits, adjoint.scores, adjoint.unrolled, adjoint.input_gradient, adjoint.gradient_gaps)
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -86,12 +82,13 @@ def train(
     progress: Progress | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
-    via: Routes = FAST,
+    via: ModuleType = fused,
 ) -> State:
     """Train a classifier with `defence` on `data.train`; `data.validation` is only measured.
 
     progress(epoch, epochs, record) is called after every epoch.  checkpoint: a file written after every epoch, so
-    that an interrupt loses one epoch at most; `resume` goes on from it if it is there.
+    that an interrupt loses one epoch at most; `resume` goes on from it if it is there.  via: the module that takes
+    the steps, chosen here and nowhere else: `fused`, or `steps` for the plain definitions.
     Raises `DivergenceError`, which names the term and the epoch, as soon as a loss or a weight is not finite or
     beyond 1e6, and `InputError` on unfit data or a checkpoint of another run.
     """
@@ -134,7 +131,7 @@ def fingerprint(data: Digits) -> list:
     return [data.source, data.side, str(data.train.x.dtype), [crc32(onp.ascontiguousarray(a)) for a in arrays]]
 
 
-def _epoch(state: State, data: Digits, defence: Defence, training: Training, via: Routes) -> dict[str, float]:
+def _epoch(state: State, data: Digits, defence: Defence, training: Training, via: ModuleType) -> dict[str, float]:
     x, y = data.train
     pretraining = state.epoch < training.pretrain_epochs
     own_epoch = max(0, state.epoch - training.pretrain_epochs)
@@ -149,7 +146,7 @@ def _epoch(state: State, data: Digits, defence: Defence, training: Training, via
             critic_rate = decayed(defence.critic_learning_rate, own_epoch, training.halve_every)
             record = _critic_steps(state, x[rows], y[rows], defence, training, rate, critic_rate, via)
         else:
-            record = _classifier_step(state, _objective(state, x[rows], y[rows], defence, via), training, rate)
+            record = _take(state, _step(state, x[rows], y[rows], defence, via), training, rate)
         for name, value in record.items():
             _check(name, value, state, defence)
             sums[name] = sums.get(name, 0.0) + value * len(rows)
@@ -175,32 +172,31 @@ def error(params: Params, x, y) -> float:
     return float(onp.mean(predict(network.logits(params, x)) != y))
 
 
-def _objective(state: State, x, y, defence: Defence, via: Routes):
-    """The objective of a defence without a critic, as a function of the parameters."""
+def _step(state: State, x, y, defence: Defence, via: ModuleType) -> tuple[Terms, Params]:
+    """The terms and the gradient of a defence without a critic."""
     match defence:
         case Undefended():
-            return lambda p: objectives.undefended(p, x, y, via)
+            return via.undefended(state.params, x, y)
         case AdversarialTraining():
-            return lambda p: objectives.adversarial_training(p, x, y, defence, via)
+            return via.adversarial_training(state.params, x, y, defence)
         case VirtualAdversarial():
-            noise = state.rng.standard_normal(x.shape, dtype=x.dtype)
-            return lambda p: objectives.virtual_adversarial(p, x, y, defence, noise, via)
+            start = state.rng.standard_normal(x.shape, dtype=x.dtype)
+            return via.virtual_adversarial(state.params, x, y, defence, start)
         case Margin():
-            return lambda p: objectives.margin(p, x, y, defence, via)
+            return via.margin(state.params, x, y, defence)
     raise InputError(f"no objective for {defence!r}")
 
 
-def _classifier_step(state: State, objective, training: Training, rate: float) -> dict[str, float]:
-    """One Adam step on the classifier -> the objective's terms."""
-    terms, gradient = objectives.differentiate(objective, state.params)
+def _take(state: State, step: tuple[Terms, Params], training: Training, rate: float) -> dict[str, float]:
+    """Adam on the classifier -> the step's terms."""
+    terms, gradient = step
     state.params, state.adam = adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
     return {name: value for name, (_, value) in terms.items()}
 
 
-def _pretraining_step(state: State, x, y, training: Training, rate: float, via: Routes) -> dict[str, float]:
+def _pretraining_step(state: State, x, y, training: Training, rate: float, via: ModuleType) -> dict[str, float]:
     _update_confidence(state, x)
-    objective = partial(objectives.pretraining, x=x, y=y, weight_decay=training.weight_decay, via=via)
-    return _classifier_step(state, objective, training, rate)
+    return _take(state, via.pretraining(state.params, x, y, training.weight_decay), training, rate)
 
 
 def _update_confidence(state: State, x) -> None:
@@ -209,48 +205,31 @@ def _update_confidence(state: State, x) -> None:
 
 
 def _critic_steps(
-    state: State, x, y, s: AdversaryCritic, training: Training, rate: float, critic_rate: float, via: Routes
+    state: State, x, y, s: AdversaryCritic, training: Training, rate: float, critic_rate: float, via: ModuleType
 ) -> dict[str, float]:
     """The adversary critic's batch: running confidence, x̂, critic step(s), classifier step."""
-    _update_confidence(state, x)
-    targets = objectives.choose_targets(state.params, x, s.generator, state.rng, via)
-    # The generator runs once for both steps; `to_theta` pulls what the judge says of it back to the parameters.
-    attacked, to_theta = make_vjp(
-        lambda p: objectives.generate(p, x, targets, state.running, s.generator, via), state.params
-    )
-    attacked = Attacked(*attacked)
-    y_hat = predict(network.logits(state.params, attacked.images))
+    step = via.ClassifierStep(state.params, x)
+    state.running = state.running.update(step.confidence, step.predicted)
+    step.attack(state.running, s.generator, state.rng)
 
     def noise():
         return critic.draw_noise(state.rng, state.critic, len(x), s.input_noise, s.hidden_noise)
 
-    def on_this_batch(D):
-        return objectives.critic_objective(D, x, y, attacked.images, y_hat, noise(), noise(), s.penalty_weight, via)
-
-    critic_terms: dict[str, tuple[float, float]] = {}
+    critic_terms: Terms = {}
     for _ in range(s.critic_steps):
-        critic_terms, gradient = objectives.differentiate(on_this_batch, state.critic)
+        critic_terms, gradient = via.critic_step(
+            state.critic, x, y, step.images, step.taken_for, noise(), noise(), s.penalty_weight
+        )
         state.critic, state.critic_adam = adam_step(
             state.critic, gradient, state.critic_adam, critic_rate, training.beta1, training.beta2
         )
-    final = noise()
-    terms, (direct, through_attack) = objectives.differentiate(
-        lambda pa: objectives.judge(pa[0], Attacked(*pa[1]), x, y, state.critic, final, s, via),
-        (state.params, tuple(attacked)),
-    )
-    gradient = add(direct, to_theta(through_attack))
-    state.params, state.adam = adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
-    record = {name: value for name, (_, value) in (terms | critic_terms).items()}
+    record = _take(state, step.gradient(y, state.critic, noise(), s), training, rate)
     return record | {
-        "attack_success": float(onp.mean(y_hat != predict(attacked.logits))),
-        "target_confidence": float(onp.mean(attacked.target_confidence)),
-        "mean_r": float(onp.mean(onp.linalg.norm(attacked.images - x, axis=1))),
+        **{name: value for name, (_, value) in critic_terms.items()},
+        "attack_success": float(onp.mean(step.taken_for != step.predicted)),
+        "target_confidence": float(onp.mean(step.target_confidence)),
+        "mean_r": float(onp.mean(onp.linalg.norm(step.images - x, axis=1))),
     }
-
-
-def add(first: Params, second: Params) -> Params:
-    """The sum of two gradients."""
-    return [(W + V, b + c) for (W, b), (V, c) in zip(first, second, strict=True)]
 
 
 def save_checkpoint(path: str | Path, state: State, run: dict) -> None:

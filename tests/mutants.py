@@ -42,6 +42,7 @@ LOSS = "test_losses.py::test_value_is_the_mean_over_examples"
 NOISE = "test_critic.py::test_noise_goes_in_before_each_layer_and_nowhere_else"
 TWIN = "test_adjoint.py::test_the_unrolled_attack_in_float64"
 TWINS = "test_adjoint.py::test_the_other_twins"
+FUSED = "test_adjoint.py::test_the_fused_steps"
 BATCH = "test_train.py::test_a_batch_is_running_confidence_attack_critic_step_classifier_step"
 LEVEL = "test_attacks.py::test_high_confidence_reaches_the_level_set_of_a_logistic_model"
 RUNNING = "test_objectives.py::test_the_running_confidence_is_a_debiased_mean"
@@ -56,9 +57,9 @@ MUTANTS = [
         "The critic term's gradient by θ is 0: the method does nothing.",
     ),
     Mutant(
-        "attack-detached-in-the-loop", BATCH, "train.py",
-        "gradient = add(direct, to_theta(through_attack))", "gradient = direct",
-        "The same, in the training loop, which pulls back in two stages.",
+        "attack-detached-in-the-loop", FUSED, "steps.py",
+        "zip(direct, indirect, strict=True)", "zip(direct, [(0 * V, 0 * c) for V, c in indirect], strict=True)",
+        "The reverse of the attack is computed and left out.",
     ),
     Mutant(
         "iterates-attached", ATTACK, "attacks/high_confidence.py",
@@ -138,8 +139,8 @@ MUTANTS = [
         ),
     ),
     Mutant(
-        "target-for-prediction-in-the-critic-step", BATCH, "train.py",
-        "y_hat = predict(network.logits(state.params, attacked.images))", "y_hat = targets",
+        "target-for-prediction-in-the-critic-step", BATCH, "fused.py",
+        "self.taken_for = self.at_x_hat.z.argmax(axis=1)", "self.taken_for = targets",
         "The same in the critic's step.",
     ),
     Mutant(
@@ -376,9 +377,7 @@ MUTANTS = [
     ),
     Mutant(
         "nearest-to-the-true-label", BATCH, "train.py",
-        "targets = objectives.choose_targets(state.params, x, s.generator, state.rng, via)",
-        "z = network.logits(state.params, x)\n    "
-        "targets = objectives.nearest(z, objectives.distances(z, via.gradient_gaps(state.params, x, y), y), y)",
+        "    step.attack(state.running", "    step.predicted = y\n    step.attack(state.running",
         "Training: the class nearest to the true label, not to the predicted one.",
     ),
     Mutant(
@@ -414,9 +413,8 @@ MUTANTS = [
         "The confidence is averaged by label, not by prediction.",
         (
             ("train.py", "update(pick(softmax(z), predict(z)), predict(z))", "update(pick(softmax(z), predict(z)), y)"),
-            ("train.py", "_update_confidence(state, x)\n    objective",
-             "_update_confidence(state, x, y)\n    objective"),
-            ("train.py", "_update_confidence(state, x)\n    targets", "_update_confidence(state, x, y)\n    targets"),
+            ("train.py", "_update_confidence(state, x)\n    return", "_update_confidence(state, x, y)\n    return"),
+            ("train.py", "update(step.confidence, step.predicted)", "update(step.confidence, y)"),
         ),
     ),
     # Noise
@@ -453,7 +451,7 @@ MUTANTS = [
     ),
     Mutant(
         "noise-off-for-the-classifier", BATCH, "train.py",
-        "final = noise()", "final = [0 * e for e in noise()]",
+        "step.gradient(y, state.critic, noise(), s)", "step.gradient(y, state.critic, [0 * e for e in noise()], s)",
         "The critic that judges in the classifier's step is noiseless.",
     ),
     # Adam, and the order of a batch
@@ -480,14 +478,14 @@ MUTANTS = [
     ),
     Mutant(
         "confidence-updated-late", BATCH, "train.py",
-        "    _update_confidence(state, x)\n    targets =", "    targets =",
+        "    state.running = state.running.update(step.confidence, step.predicted)\n    step.attack(state.running,",
+        "    before = state.running\n    state.running = before.update(step.confidence, step.predicted)\n"
+        "    step.attack(before,",
         "The attack aims at the confidence of the batch before.",
-        (("train.py", "    final = noise()\n", "    _update_confidence(state, x)\n    final = noise()\n"),),
     ),
     Mutant(
         "moments-forgotten", BATCH, "train.py",
-        "    _update_confidence(state, x)\n    targets =",
-        "    state.adam = Adam.start(state.params)\n    _update_confidence(state, x)\n    targets =",
+        "    step.attack(", "    state.adam = Adam.start(state.params)\n    step.attack(",
         "Adam starts anew after pre-training.",
     ),
     Mutant(
@@ -578,20 +576,22 @@ MUTANTS = [
         "size = onp.full(len(x), onp.linalg.norm(x, axis=1).mean())",
         "mean ‖r‖ / mean ‖x‖ for the mean of ‖r‖/‖x‖.",
     ),
-    # The fast twins
+    # The second derivatives by hand
     Mutant(
         "twin-bias-signal", TWIN, "adjoint.py",
-        "signals.append(rho)\n", "signals.append([a + b for a, b in zip(rho, step.delta)])\n",
+        "into.add_pass(c, step.net.h, rho, rows)\n",
+        "into.add_pass(c, step.net.h, rho, rows)\n"
+        "            [b.__iadd__(signal.sum(axis=0)) for b, signal in zip(into.biases, step.delta)]\n",
         "Biases are given the signal δ of the input gradient, in which they do not occur.",
     ),
     Mutant(
         "twin-without-softmax-curvature", TWIN, "adjoint.py",
-        "zeta = p * ((p * Jv).sum(axis=1, keepdims=True) - Jv)", "zeta = 0 * Jv",
+        "zeta = self.p * (onp.vecdot(self.p, Jv)[:, None] - Jv)", "zeta = 0 * Jv",
         "The J v term (2b of the derivation) is dropped.",
     ),
     Mutant(
         "twin-without-second-order", TWIN, "adjoint.py",
-        "lefts += [tau, step.net.h]", "lefts += [[0 * v for v in tau], step.net.h]",
+        "into.add(tau, step.delta)", "into.add([0 * v for v in tau], step.delta)",
         "The term τᵀδ (2a of the derivation) is dropped.",
     ),
     Mutant(
@@ -601,12 +601,12 @@ MUTANTS = [
     ),
     Mutant(
         "twin-indicator-of-one-step", TWIN, "adjoint.py",
-        "(u_bar * step.u).sum(axis=1) + c_bar[rows]", "(u_bar * step.u).sum(axis=1)",
+        "i_bar = self.move * along + i_bar", "i_bar = self.move * along",
         "Earlier indicators lose their share.",
     ),
     Mutant(
         "twin-stopped-examples-move", TWIN, "adjoint.py",
-        "moving = step.goes > 0", "moving = step.goes > -1",
+        "moving, length = step.goes > 0", "moving, length = step.goes > -1",
         "Examples that have arrived go on.",
     ),
     Mutant(
@@ -616,19 +616,81 @@ MUTANTS = [
     ),
     Mutant(
         "twin-path-without-overshoot", TWIN, "adjoint.py",
-        "r_bar[rows] += (1 + overshoot) * part", "r_bar[rows] += part",
+        "span_bar[rows] += ahead * part", "span_bar[rows] += part",
         "Full mode forgets the overshoot on the path.",
+        (("adjoint.py", "first_bar[rows] += ahead * (part @ span.first)", "first_bar[rows] += part @ span.first"),),
     ),
     Mutant(
-        "twin-critic-label", TWINS, "adjoint.py",
+        "twin-first-layer-without-overshoot", TWIN, "adjoint.py",
+        "length * step.c, length * step.first", "length * step.c, step.move[:, None] * step.first",
+        "The next pass is not at the next iterate.",
+    ),
+    Mutant(
+        "twin-cotangent-unscaled", TWIN, "adjoint.py",
+        "moved[rows] += alpha * step.delta[0]", "moved[rows] += step.delta[0]",
+        "r̄ enters W̄_1 without the step's length.",
+    ),
+    Mutant(
+        "twin-coordinates-forgotten", TWIN, "adjoint.py",
+        "self.add([c, *h[1:]], rho)", "self.add([None, *h[1:]], rho)",
+        "W̄_1 sees x where it should see the iterate.",
+    ),
+    Mutant(
+        "twin-critic-label", TWINS, "twins.py",
         "every += [left.T @ right, onp.zeros_like(b)]",
         "every += [left.T @ right, right.sum(axis=0)]",
         "The critic's input gradient depends on its biases.",
     ),
     Mutant(
-        "twin-gap-geometry", TWINS, "adjoint.py",
+        "twin-gap-geometry", TWINS, "twins.py",
         'if geometry == "l2" else onp.sign(w[i, j])', 'if geometry == "l2" else w[i, j]',
         "The derivative of the L1 norm is not a sign.",
+    ),
+    Mutant(
+        "fused-cycle-halved", FUSED, "fused.py",
+        "(2 * s.cycle_weight * share)[:, None]", "(s.cycle_weight * share)[:, None]",
+        "The derivative of the square lacks its 2.",
+    ),
+    Mutant(
+        "fused-own-confidence-fixed", FUSED, "fused.py",
+        "own_bar * self.confidence", "0 * own_bar * self.confidence",
+        "The cycle's confidence is a constant.",
+    ),
+    Mutant(
+        "fused-all-examples", FUSED, "fused.py",
+        "share = (changed / max(changed.sum(), 1)).astype(dtype)",
+        "share = onp.full(len(changed), 1 / len(changed), dtype)",
+        "The means run over all examples, not over S.",
+    ),
+    Mutant(
+        "fused-critic-losses-dropped", FUSED, "fused.py",
+        "(t + s_bar * a).T @ d", "t.T @ d",
+        "The critic's weights see the penalty alone.",
+    ),
+    Mutant(
+        "fused-penalty-gradient-unscaled", FUSED, "fused.py",
+        "* (size - 1) / onp.where(size > 0, size, onp.inf)", "* (size - 1)",
+        "∇‖w‖ is taken for w.",
+    ),
+    Mutant(
+        "fused-gaps-of-one-class", FUSED, "adjoint.py",
+        "classes[others] - classes[y][:, None]", "classes[others]",
+        "The nearest class by ‖∇f_j‖, not by ‖∇f_j − ∇f_y‖.",
+    ),
+    Mutant(
+        "bench-times-what-disagrees", "test_bench.py::test_a_row_that_disagrees_is_refused", "bench/measure.py",
+        "TOLERANCE = 1e-4", "TOLERANCE = 1e-2",
+        "A row is timed that does not compute the same step.",
+    ),
+    Mutant(
+        "bench-compares-weights", "test_bench.py::test_a_row_that_disagrees_is_refused", "bench/measure.py",
+        "moved = reference - onp.concatenate([a.ravel() for a in start])", "moved = reference",
+        "Steps are compared against the weights' size, beside which any small step agrees.",
+    ),
+    Mutant(
+        "bench-floor-of-all-rows", "test_bench.py::test_rows_that_arrived_cost_nothing", "bench/products.py",
+        "forward(upper, moving) + backward(upper, rows", "forward(upper, n) + backward(upper, rows",
+        "The floor has tangents of examples that have arrived.",
     ),
 ]
 # fmt: on

@@ -14,20 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import problems
 
-from reference import adjoint, critic, network, objectives
+from reference import adjoint, critic, fused, network, objectives, steps, twins
 from reference.attacks import as_model, targets
 from reference.attacks.high_confidence import unrolled
 from reference.errors import InputError
-from reference.settings import AdversaryCritic, Generator
-from reference.train import FAST
+from reference.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
+from reference.twins import TWINS
 
 GEOMETRIES = st.sampled_from(("l2", "linf"))
-TWINS = [
-    (network.logits, adjoint.logits),
-    (critic.scores, adjoint.scores),
-    (critic.input_gradient, adjoint.input_gradient),
-    (unrolled, adjoint.unrolled),
-    (objectives.gradient_gaps, adjoint.gradient_gaps),
+PAIRS = [
+    (network.logits, twins.logits),
+    (critic.scores, twins.scores),
+    (critic.input_gradient, twins.input_gradient),
+    (unrolled, twins.unrolled),
+    (objectives.gradient_gaps, twins.gradient_gaps),
 ]
 
 
@@ -43,7 +43,7 @@ def assert_same(plain, twin, at, rng, tolerance):
         assert size([a - b]) <= tolerance * max(size([a]), 0.01 * scale)
 
 
-@pytest.mark.parametrize("plain, twin", TWINS, ids=lambda f: f.__module__)
+@pytest.mark.parametrize("plain, twin", PAIRS, ids=lambda f: f.__module__)
 def test_a_twin_has_its_definition_s_signature(plain, twin):
     assert twin.__name__ == plain.__name__
     assert list(inspect.signature(twin).parameters) == list(inspect.signature(plain).parameters)
@@ -65,7 +65,7 @@ def test_the_unrolled_attack_in_float64(problem, iterations, gradient, geometry,
             at[0], at[2], problem.targets, at[1], iterations, gradient=gradient, geometry=geometry
         )
 
-    assert_same(attack(unrolled), attack(adjoint.unrolled), (problem.params, C, problem.x), rng, 1e-10)
+    assert_same(attack(unrolled), attack(twins.unrolled), (problem.params, C, problem.x), rng, 1e-10)
 
 
 @given(problems(), GEOMETRIES)
@@ -77,16 +77,16 @@ def test_the_unrolled_attack_in_float32(problem, geometry):
         return lambda at: function(at[0], problem.x, problem.targets, at[1], 2, geometry=geometry)
 
     rng = np.random.default_rng(0)
-    assert_same(attack(unrolled), attack(adjoint.unrolled), (problem.params, problem.confidence), rng, 1e-4)
+    assert_same(attack(unrolled), attack(twins.unrolled), (problem.params, problem.confidence), rng, 1e-4)
 
 
 def test_a_batch_in_which_all_have_arrived():
     params = network.init(np.random.default_rng(0), (3, 4, 2), np.float64)
     x, t = np.random.default_rng(1).random((5, 3)), np.zeros(5, int)
-    for function in (unrolled, adjoint.unrolled):
+    for function in (unrolled, twins.unrolled):
         assert np.array_equal(function(params, x, t, 1e-6), x)
     rng = np.random.default_rng(2)
-    assert_same(lambda p: unrolled(p, x, t, 1e-6), lambda p: adjoint.unrolled(p, x, t, 1e-6), params, rng, 1e-10)
+    assert_same(lambda p: unrolled(p, x, t, 1e-6), lambda p: twins.unrolled(p, x, t, 1e-6), params, rng, 1e-10)
 
 
 @given(problems(), st.sampled_from((np.float64, np.float32)), GEOMETRIES)
@@ -96,12 +96,12 @@ def test_the_other_twins(problem, dtype, geometry):
     tolerance = 1e-10 if dtype is np.float64 else 1e-4
     noise, x, y = problem.noise_real, problem.x, problem.y
     at, D = (problem.params, x), (problem.critic, x)
-    assert_same(lambda a: network.logits(*a), lambda a: adjoint.logits(*a), at, rng, tolerance)
-    assert_same(lambda a: critic.scores(*a), lambda a: adjoint.scores(*a), D, rng, tolerance)
-    assert_same(lambda a: critic.scores(*a, noise), lambda a: adjoint.scores(*a, noise), D, rng, tolerance)
+    assert_same(lambda a: network.logits(*a), lambda a: twins.logits(*a), at, rng, tolerance)
+    assert_same(lambda a: critic.scores(*a), lambda a: twins.scores(*a), D, rng, tolerance)
+    assert_same(lambda a: critic.scores(*a, noise), lambda a: twins.scores(*a, noise), D, rng, tolerance)
     for plain, twin, at, rest in (
-        (critic.input_gradient, adjoint.input_gradient, problem.critic, (noise,)),
-        (objectives.gradient_gaps, adjoint.gradient_gaps, problem.params, (geometry,)),
+        (critic.input_gradient, twins.input_gradient, problem.critic, (noise,)),
+        (objectives.gradient_gaps, twins.gradient_gaps, problem.params, (geometry,)),
     ):
         functions = (lambda p, f=f, rest=rest: f(p, x, y, *rest) for f in (plain, twin))
         assert_same(*functions, at, rng, tolerance)
@@ -125,7 +125,7 @@ def test_the_composed_objectives(problem, confidence, gradient):
             p.critic,
         )
 
-    for (plain, g), (fast, h) in zip(both(objectives.PLAIN), both(FAST), strict=True):
+    for (plain, g), (fast, h) in zip(both(objectives.PLAIN), both(TWINS), strict=True):
         for name in plain:
             assert fast[name] == pytest.approx(plain[name], rel=1e-10, abs=1e-14)
         assert size([a - b for a, b in zip(leaves(g), leaves(h), strict=True)]) <= 1e-10 * size(leaves(g))
@@ -140,8 +140,10 @@ def test_the_fast_model_is_the_classifier(problem):
     (z, pull), (z0, pull0) = fast.linearise(problem.x), plain.linearise(problem.x)
     np.testing.assert_allclose(z, z0, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(pull(v), pull0(v), rtol=1e-12, atol=1e-14)
-    t = targets.nearest_class(fast, problem.x, z.argmax(axis=1))
-    assert np.array_equal(t, targets.nearest_class(plain, problem.x, z.argmax(axis=1)))
+    labels = z.argmax(axis=1)
+    for geometry in ("l2", "linf"):
+        (_, away, _), (_, away0, _) = (targets.boundaries(m, problem.x, labels, geometry) for m in (fast, plain))
+        np.testing.assert_allclose(away, away0, rtol=1e-9)
 
 
 def test_a_second_differentiation_is_refused():
@@ -149,11 +151,11 @@ def test_a_second_differentiation_is_refused():
     rng = np.random.default_rng(0)
     params, x, y = network.init(rng, (3, 4, 2), np.float64), rng.random((2, 3)), np.array([0, 1])
     for function in (
-        lambda v: adjoint.logits(params, v),
-        lambda v: adjoint.scores(params, v),
-        lambda v: adjoint.input_gradient(params, v, y),
-        lambda v: adjoint.gradient_gaps(params, v, y),
-        lambda v: adjoint.unrolled(params, v, y, 0.9),
+        lambda v: twins.logits(params, v),
+        lambda v: twins.scores(params, v),
+        lambda v: twins.input_gradient(params, v, y),
+        lambda v: twins.gradient_gaps(params, v, y),
+        lambda v: twins.unrolled(params, v, y, 0.9),
     ):
         with pytest.raises(InputError, match="differentiated once"):
             elementwise_grad(elementwise_grad(function))(x)
@@ -162,6 +164,86 @@ def test_a_second_differentiation_is_refused():
 def test_unknown_modes_are_refused_like_the_plain_definition():
     params, x = network.init(np.random.default_rng(0), (2, 2), np.float64), np.zeros((1, 2))
     for wrong in ({"gradient": "half"}, {"geometry": "l1"}):
-        for function in (unrolled, adjoint.unrolled):
+        for function in (unrolled, twins.unrolled):
             with pytest.raises(InputError, match="choose"):
                 function(params, x, np.array([0]), 0.5, **wrong)
+
+
+SETTINGS = st.builds(
+    Generator,
+    iterations=st.integers(1, 5),
+    gradient=st.sampled_from(("truncated", "full", "detached")),
+    geometry=GEOMETRIES,
+    targets=st.sampled_from(("nearest", "uniform", "softmax")),
+    confidence=st.sampled_from(("running", "own", 0.4, 0.9)),
+)
+
+
+def both_steps(p, s, via):
+    """A batch of the adversary critic as training sees it -> what each step says, as {name: arrays}."""
+    step = via.ClassifierStep(p.params, p.x)
+    step.attack(p.running, s.generator, np.random.default_rng(0))
+    judged = via.critic_step(p.critic, p.x, p.y, step.images, step.taken_for, p.noise_real, p.noise_fake, 10.0)
+    names = ("predicted", "confidence", "images", "taken_for", "target_confidence")
+    return {name: getattr(step, name) for name in names} | {
+        "critic": judged,
+        "classifier": step.gradient(p.y, p.critic, p.noise_real, s),
+    }
+
+
+def assert_same_step(plain, other, tolerance):
+    """Terms by name, weight and value, and gradients by shape, dtype and value."""
+    (terms, gradient), (same_terms, same_gradient) = plain, other
+    assert list(terms) == list(same_terms)
+    for name in terms:
+        assert terms[name] == pytest.approx(same_terms[name], rel=tolerance, abs=1e-3 * tolerance)
+    assert_close(gradient, same_gradient, tolerance)
+
+
+def assert_close(plain, other, tolerance):
+    """Relative, down to 1e-3: the examples' parts are of order 1, and where they cancel their rounding is left."""
+    a, b = leaves(plain), leaves(other)
+    assert [(v.dtype, v.shape) for v in a] == [(v.dtype, v.shape) for v in b]
+    assert size([u - v for u, v in zip(a, b, strict=True)]) <= tolerance * max(size(a), 1e-3)
+
+
+PRECISIONS = pytest.mark.parametrize(
+    "dtype, tolerance", ((np.float64, 1e-10), (np.float32, 1e-4)), ids=("float64", "float32")
+)
+
+
+@PRECISIONS
+@given(problem=problems(), generator=SETTINGS)
+def test_the_fused_steps(problem, generator, dtype, tolerance):
+    """The adversary critic's two steps as a whole, by hand, against the plain definitions, in every mode."""
+    p, s = problem.cast(dtype), AdversaryCritic(generator=generator)
+    plain, fast = both_steps(p, s, steps), both_steps(p, s, fused)
+    assert np.array_equal(plain["taken_for"], fast["taken_for"])
+    for name in plain:
+        compare = assert_same_step if name in ("critic", "classifier") else assert_close
+        compare(plain[name], fast[name], tolerance)
+
+
+@PRECISIONS
+@given(problem=problems(), geometry=GEOMETRIES, epsilon=st.sampled_from((0.1, 0.5)), iterations=st.integers(1, 2))
+def test_the_other_fused_steps(problem, geometry, epsilon, iterations, dtype, tolerance):
+    """Cross-entropy, weight decay, adversarial and virtual adversarial training, the margin loss."""
+    p = problem.cast(dtype)
+    for name, *rest in (
+        ("undefended",),
+        ("pretraining", 0.1),
+        ("adversarial_training", AdversarialTraining(epsilon, geometry)),
+        ("virtual_adversarial", VirtualAdversarial(epsilon, 0.1, iterations), p.start),
+        ("margin", Margin(epsilon, geometry)),
+    ):
+        plain, fast = (getattr(via, name)(p.params, p.x, p.y, *rest) for via in (steps, fused))
+        assert_same_step(plain, fast, tolerance)
+
+
+def test_both_modules_take_the_same_steps():
+    for name in ("undefended", "pretraining", "adversarial_training", "virtual_adversarial", "margin", "critic_step"):
+        plain, fast = (list(inspect.signature(getattr(via, name)).parameters) for via in (steps, fused))
+        assert plain == [*fast, "via"]
+    for name in ("attack", "gradient"):
+        plain, fast = (inspect.signature(getattr(via.ClassifierStep, name)) for via in (steps, fused))
+        assert plain == fast

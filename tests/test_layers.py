@@ -12,7 +12,8 @@ ORDER = """
     network critic losses
     attacks.model attacks.result attacks.targets attacks.high_confidence attacks.deepfool attacks.carlini_wagner
     attacks.gradient_sign attacks.projected_gradient attacks.virtual attacks
-    risk reverse objectives adjoint optimise train evaluate toy figures experiment report pictures search
+    risk reverse objectives adjoint twins steps fused optimise train evaluate
+    toy figures experiment report pictures search
     conformance conformance.adapter conformance.cases conformance.judge conformance.diagnose conformance.report
     conformance.offline conformance.live
     conformance.adapters conformance.adapters.ours conformance.adapters.evaluation conformance.adapters.tensors
@@ -20,6 +21,7 @@ ORDER = """
     conformance.adapters.jax_adapter
     conformance.variants conformance.mistakes conformance.by_hand conformance.problems conformance.generate
     conformance.measure conformance.random_cases conformance.__main__
+    bench bench.problem bench.rows bench.rivals bench.products bench.measure bench.growth bench.__main__
 """.split()
 
 

@@ -46,7 +46,7 @@ class PyTorch:
 
 
 class Jax:
-    examples = 4  # it compiles every operation for every new shape
+    examples = 2  # it compiles every operation for every new shape
 
     def __init__(self):
         self.library = pytest.importorskip("jax", reason="JAX is not installed")
@@ -93,6 +93,12 @@ def same(expected, found, dtype):
             assert size([a - b]) <= TOLERANCE[dtype] * max(size([a]), 0.01 * scale)
 
 
+def with_params(function, *args):
+    """`function(params, *rest)` of (*rest, params)."""
+    *rest, params = args
+    return function(params, *rest)
+
+
 def draw(rival, test, **strategies):
     """Run `test` on as many examples as the library can afford."""
     settings(max_examples=rival.examples)(given(**strategies)(test))()
@@ -136,15 +142,10 @@ def test_the_critic_s_objective(rival, dtype):
         q = problem.cast(dtype)
         args = (q.x, q.y, q.x[::-1].copy(), q.targets, q.noise_real, q.noise_fake)
         expected = objectives.differentiate(lambda D: objectives.critic_objective(D, *args, 10.0), q.critic)
-        terms = partial(call_last_first, rival.module.critic_terms, *map(rival.arrays, args))
+        terms = partial(with_params, rival.module.critic_terms, *map(rival.arrays, args))
         same(expected, rival.run(terms, {"penalty_real": 10.0, "penalty_fake": 10.0}, q.critic), dtype)
 
     draw(rival, test, problem=problems())
-
-
-def call_last_first(function, *args):
-    *rest, first = args
-    return function(first, *rest)
 
 
 def test_the_nearest_class(rival):
@@ -175,8 +176,8 @@ def test_no_attack_that_changed_the_prediction(rival):
     expected = objectives.differentiate(
         lambda p: objectives.adversary_critic(p, x, y, t, running, critic, noise, s), params
     )
-    given_ = list(map(rival.arrays, (x, y, t, running.value[t], critic, noise)))
-    found = rival.run(partial(call_last_first, rival.module.classifier_terms, *given_), {}, params)
+    args = map(rival.arrays, (x, y, t, running.value[t], critic, noise))
+    found = rival.run(partial(with_params, rival.module.classifier_terms, *args), {}, params)
     assert found[0]["critic"] == found[0]["cycle"] == 0
     same(expected, found, np.float64)
 

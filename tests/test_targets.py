@@ -54,9 +54,9 @@ def test_the_two_geometries_differ():
 def test_a_gap_without_a_gradient_is_infinitely_far():
     W, b = np.array([[1.0, 1.0, 0.0]]), np.array([0.0, 0.0, -9.0])  # classes 0 and 1 coincide
     x = np.full((1, 1), 0.5)
-    _, distances, gradients = boundaries(as_model(linear(W, b)), x, np.array([0]))
+    _, distances, pull_back = boundaries(as_model(linear(W, b)), x, np.array([0]))
     assert distances[0].tolist() == [np.inf, np.inf, 9.5]
-    assert gradients[0].tolist() == [[0], [0], [-1]]
+    assert pull_back(np.array([[-1.0, 0.0, 1.0]])).tolist() == [[-1]]
     assert nearest_class(linear(W, b), x, [0]) == [2]
 
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from calculus import leaves
 
-from reference import critic, network, objectives
+from reference import critic, fused, network, objectives, steps
 from reference.data import Digits, Split
 from reference.errors import DivergenceError, InputError
 from reference.files import save_npz
 from reference.numerics import pick, predict, softmax
-from reference.objectives import PLAIN
 from reference.optimise import Adam, adam_step, decayed
 from reference.settings import (
     AdversarialTraining,
@@ -23,7 +22,7 @@ from reference.settings import (
     Undefended,
     VirtualAdversarial,
 )
-from reference.train import FAST, add, check_data, load_checkpoint, start, train
+from reference.train import check_data, load_checkpoint, start, train
 
 CRITIC = AdversaryCritic(hidden=(8,), critic_steps=2)
 DEFENCES = [
@@ -104,15 +103,15 @@ def test_a_resumed_run_trains_only_the_epochs_that_are_left(tmp_path):
 
 def test_an_interrupt_within_an_epoch_leaves_the_last_one(tmp_path, monkeypatch):
     whole = train(DATA, CRITIC, TINY)
-    calls, real = [], objectives.judge
+    calls, real = [], fused.ClassifierStep.gradient
 
-    def judge(*args):
+    def gradient(*args):
         calls.append(1)
         if len(calls) == 8:  # the third batch of the second epoch with the critic
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(objectives, "judge", judge)
+    monkeypatch.setattr(fused.ClassifierStep, "gradient", gradient)
     with pytest.raises(KeyboardInterrupt):
         train(DATA, CRITIC, TINY, checkpoint=tmp_path / "c.npz")
     assert load_checkpoint(tmp_path / "c.npz").epoch == 2
@@ -205,13 +204,14 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.parametrize("via", [fused, steps], ids=["fused", "plain"])
 @pytest.mark.parametrize("s", VARIANTS, ids=["default", "full", "uniform", "detached"])
-def test_a_batch_is_running_confidence_attack_critic_step_classifier_step(s):
+def test_a_batch_is_running_confidence_attack_critic_step_classifier_step(s, via):
     """One batch after pre-training, replayed with the plain objectives, whole: the classifier's gradient is that of
     `adversary_critic` at the θ and C of the attack, with the critic already updated."""
     s = replace(s, critic_weight=3.0, cycle_weight=0.5)
     training = replace(TINY, batch=36, epochs=1, pretrain_epochs=2)
-    got = train(DATA64, s, training, 5)
+    got = train(DATA64, s, training, 5, via=via)
     assert got.history[-1]["attack_success"] > 0, "nothing to replay"
 
     state, (x, y) = start(DATA64, s, training, 5, np.float64), DATA64.train
@@ -360,7 +360,7 @@ def test_records_hold_every_term(defence):
 @pytest.mark.parametrize("k", [2, 3])
 def test_fast_and_plain_routes_train_alike(defence, k):
     data = blobs(18, k, dtype=np.float64)
-    fast, plain = (train(data, defence, TINY, via=via) for via in (FAST, PLAIN))
+    fast, plain = (train(data, defence, TINY, via=via) for via in (fused, steps))
     close(fast.params, plain.params, 1e-8)
     if defence is CRITIC:
         close(fast.critic, plain.critic, 1e-8)
@@ -431,9 +431,3 @@ def other_defence():
     from dataclasses import make_dataclass
 
     return make_dataclass("Other", [], namespace={"name": "other"})()
-
-
-def test_gradients_are_added_leaf_by_leaf():
-    a, b = ([(np.full((2, 3), v), np.full(3, 10 * v))] for v in (1.0, 2.0))
-    ((W, c),) = add(a, b)
-    assert (W == 3).all() and (c == 30).all()

@@ -8,16 +8,16 @@ from __future__ import annotations
 import numpy as onp
 
 from ..errors import InputError
-from ..numerics import one_hot
 from .result import AttackResult, begin, confirmed, describe, finish, require
 
 
 def margins(z, labels):
     """-> (f_l − max_{j≠l} f_j (n,), e_l − e_j (n, k)): how far the label leads, and its derivative by the logits."""
-    own = one_hot(labels, z.shape[1], z.dtype)
-    rival = onp.where(own > 0, -onp.inf, z).argmax(axis=1)
-    v = own - one_hot(rival, z.shape[1], z.dtype)
-    return (z * v).sum(axis=1), v
+    rows, others, v = onp.arange(len(z)), z.copy(), onp.zeros_like(z)
+    others[rows, labels] = -onp.inf
+    rival = others.argmax(axis=1)
+    v[rows, labels], v[rows, rival] = 1, -1
+    return z[rows, labels] - z[rows, rival], v
 
 
 def carlini_wagner(
@@ -52,9 +52,10 @@ def carlini_wagner(
         raise InputError("Carlini & Wagner's attack needs a box: its change of variables maps onto it")
     model, x, labels, name, box = begin(model, x, labels, box)
 
-    def arrives(z, rows=slice(None)):
+    def arrives(z, labels=labels, lead=None):
         # `argmax` decides, as for every other attack; a tie goes to the lower class.
-        return (z.argmax(axis=1) != labels[rows]) & (margins(z, labels[rows])[0] <= -confidence)
+        lead = margins(z, labels)[0] if lead is None else lead
+        return (z.argmax(axis=1) != labels) & (lead <= -confidence)
 
     n, dtype = len(x), x.dtype.type
     low, half = dtype(box[0]), dtype((box[1] - box[0]) / 2)
@@ -67,39 +68,39 @@ def carlini_wagner(
     last, spent, stuck = x.copy(), onp.zeros(n, int), onp.zeros(n, bool)
     for _ in range(search_steps):
         works, trial, squares = onp.zeros(n, bool), best.copy(), shortest.copy()
-        rows, w = onp.arange(n), start.copy()
-        m, v = onp.zeros_like(w), onp.zeros_like(w)
-        watched = onp.full_like(c, onp.inf)
+        # The images whose descent goes on, and all that it needs of them.
+        rows, origin, own, weight, w = onp.arange(n), x, labels, c, start.copy()
+        m, v, watched = onp.zeros_like(w), onp.zeros_like(w), onp.full_like(c, onp.inf)
         for i in range(1, iterations + 1):
-            tanh = onp.tanh(w[rows])
+            tanh = onp.tanh(w)
             image = onp.clip((tanh + 1) * half + low, *box)
             z, pull_back = model.linearise(image)
-            r, (lead, direction) = image - x[rows], margins(z, labels[rows])
-            squared, hinge = (r * r).sum(axis=1), onp.maximum(lead + confidence, 0)
+            r, (lead, direction) = image - origin, margins(z, own)
+            squared, hinge = onp.vecdot(r, r), onp.maximum(lead + confidence, 0)
 
-            hit = arrives(z, rows)
+            hit = arrives(z, own, lead)
             works[rows] |= hit
             better = hit & (squared < squares[rows])
             trial[rows[better]], squares[rows[better]] = image[better], squared[better]
             last[rows] = image
             spent[rows] += 1
 
-            push = pull_back(direction * (c[rows] * (hinge > 0))[:, None])
+            push = pull_back(direction * (weight * (hinge > 0))[:, None])
             stuck[rows] = (hinge > 0) & ~push.any(axis=1)
             gradient = 2 * r + push
             gradient *= (1 - tanh * tanh) * half
-            m[rows] = dtype(0.9) * m[rows] + dtype(0.1) * gradient
-            v[rows] = dtype(0.999) * v[rows] + dtype(0.001) * gradient * gradient
-            rate = dtype(learning_rate * (1 - 0.999**i) ** 0.5 / (1 - 0.9**i))
-            w[rows] -= rate * m[rows] / (onp.sqrt(v[rows]) + dtype(1e-8))
+            m = dtype(0.9) * m + dtype(0.1) * gradient
+            v = dtype(0.999) * v + dtype(0.001) * gradient * gradient
+            w -= dtype(learning_rate * (1 - 0.999**i) ** 0.5 / (1 - 0.9**i)) * m / (onp.sqrt(v) + dtype(1e-8))
 
             if abort_early and i % max(1, iterations // 10) == 0:
-                loss = squared + c[rows] * hinge
-                falling = loss < dtype(0.9999) * watched[rows]
-                watched[rows] = loss
-                rows = rows[falling]
-                if not len(rows):
+                loss = squared + weight * hinge
+                falling, watched = loss < dtype(0.9999) * watched, loss
+                if not falling.any():
                     break
+                rows, origin, own, weight, w, m, v, watched = (
+                    part[falling] for part in (rows, origin, own, weight, w, m, v, watched)
+                )
         kept = confirmed(model, x, trial, onp.isfinite(squares), arrives)
         best[kept], shortest[kept] = trial[kept], squares[kept]
         upper = onp.where(works, onp.minimum(upper, c), upper)

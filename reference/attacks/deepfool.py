@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as onp
 
+from ..numerics import one_hot
 from .result import AttackResult, begin, check_targets, clip, describe, finish, require
 from .targets import boundaries, nearest
 
@@ -46,10 +47,11 @@ def deepfool(
         if iteration == iterations or not len(rows):
             break
         r = (last[rows] - x[rows]) / (1 + overshoot)
-        z, away, gradients = boundaries(model, x[rows] + r, labels[rows])
+        z, away, pull_back = boundaries(model, x[rows] + r, labels[rows])
         j = nearest(z, away, labels[rows]) if targets is None else targets[rows]
         here = onp.arange(len(rows))
-        distance, w = away[here, j], gradients[here, j]
+        distance, k = away[here, j], z.shape[1]
+        w = pull_back(one_hot(j, k, z.dtype) - one_hot(labels[rows], k, z.dtype))
         moves = onp.isfinite(distance)
         stuck[rows] = ~moves
         rows, distance, w, r = rows[moves], distance[moves], w[moves], r[moves]

@@ -24,10 +24,13 @@ class Model(NamedTuple):
 
     logits:    x (n, d) -> z (n, k).
     linearise: x (n, d) -> (z, pull_back), where pull_back(v (n, k)) is Σ_j v_j ∇_x f_j(x), (n, d).
+    gaps:      optional, where all classes at once cost less than one by one: x (n, d), labels (n,), geometry ->
+               (z, ‖∇f_j − ∇f_l‖ (n, k), pull_back), the norm L2 for "l2" and L1 for "linf".
     """
 
     logits: Logits
     linearise: Callable[[onp.ndarray], tuple[onp.ndarray, PullBack]]
+    gaps: Callable[[onp.ndarray, onp.ndarray, str], tuple[onp.ndarray, onp.ndarray, PullBack]] | None = None
 
 
 def as_model(model: Model | Logits | tuple[Logits, Callable]) -> Model:

@@ -25,16 +25,22 @@ def nearest_class(model: Model, x: onp.ndarray, labels: onp.ndarray, geometry: s
 
 
 def boundaries(model: Model, x, labels, geometry: str = "l2"):
-    """-> (z (n, k), distances to the linearised boundary with class j (n, k), ∇f_j − ∇f_l (n, k, d))."""
+    """-> (z (n, k), distances to the linearised boundary with class j (n, k), pull_back at x).
+
+    Norms alone are kept of the k gradients; whoever wants one of them pulls it back.
+    """
     order = {"l2": 2, "linf": 1}.get(geometry)
     if order is None:
         raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
-    z, pull_back = model.linearise(x)
-    n, k = z.shape
-    labels = check_labels(labels, k, n)
-    own = one_hot(labels, k, z.dtype)
-    gradients = onp.stack([pull_back(one_hot(onp.full(n, j), k, z.dtype) - own) for j in range(k)], axis=1)
-    return z, distances(z, onp.linalg.norm(gradients, ord=order, axis=2), labels), gradients
+    if model.gaps is not None:
+        z, gaps, pull_back = model.gaps(x, labels, geometry)
+    else:
+        z, pull_back = model.linearise(x)
+        n, k = z.shape
+        own = one_hot(labels, k, z.dtype)
+        differences = (pull_back(one_hot(onp.full(n, j), k, z.dtype) - own) for j in range(k))
+        gaps = onp.stack([onp.linalg.norm(v, ord=order, axis=1) for v in differences], axis=1)
+    return z, distances(z, gaps, check_labels(labels, z.shape[1], len(z))), pull_back
 
 
 def distances(z, gaps, labels):

@@ -80,6 +80,8 @@ RETURN = "return (eps**0.5 + phi / n) * w / n, p"
 FOOL, BACK = '"critic": masked_mean(F.softplus(-D), changed),', "x_back = unrolled(params, x_hat.detach(), predicted, own, **attack)"
 CYCLE = '"cycle": masked_mean(((x - x_back) ** 2).sum(1), changed),'
 JUDGE = "x_hat, noise), y_hat)"
+GENERATED = "    return z, own, x_hat, y_hat\n"
+KEPT = "    generate.targets, generate.C = targets, own if C is None else C\n" + GENERATED
 PENALTY = "penalty = (torch.linalg.vector_norm(g, dim=1) - 1) ** 2"
 SCORE = "x = (F.leaky_relu(x, 0.2) if i else x) + e"
 CORRECTION = "eps=eps / (1 - beta2 ** (t + 1)) ** 0.5"
@@ -127,20 +129,20 @@ PYTORCH: dict[str, list[Edit]] = NUMPY | {
     "cross-entropy-summed": [(TORCH, '"cross_entropy": F.cross_entropy(z, y)', '"cross_entropy": F.cross_entropy(z, y, reduction="sum")'),
         (MORE, "loss = F.cross_entropy(z, y)", 'loss = F.cross_entropy(z, y, reduction="sum")')],
     "logarithm-of-softmax": [(TORCH, '"cross_entropy": F.cross_entropy(z, y)', '"cross_entropy": F.nll_loss((F.softmax(z, 1) + 1e-12).log(), y)')],
-    "target-instead-of-predicted-class": [(TORCH, JUDGE, "x_hat, noise), targets)")],
+    "target-instead-of-predicted-class": [(TORCH, JUDGE, "x_hat, noise), generate.targets)"), (TORCH, GENERATED, KEPT)],
     "label-instead-of-predicted-class": [(TORCH, JUDGE, "x_hat, noise), y)")],
     "original-instead-of-predicted-class": [(TORCH, JUDGE, "x_hat, noise), predicted)")],
     "critic-term-over-all": [(TORCH, FOOL, '"critic": F.softplus(-D).mean(),')],
     "cycle-over-all": [(TORCH, CYCLE, CYCLE.replace("changed", "changed | True"))],
     "kept-divided-by-n": [(TORCH, "mask.sum().clamp(min=1)", "len(mask)")],
     "kept-against-label": [(TORCH, "changed = y_hat != predicted", "changed = y_hat != y")],
-    "kept-at-target-only": [(TORCH, "changed = y_hat != predicted", "changed = y_hat == targets")],
+    "kept-at-target-only": [(TORCH, "changed = y_hat != predicted", "changed = y_hat == generate.targets"), (TORCH, GENERATED, KEPT)],
     "saturating-loss": [(TORCH, FOOL, '"critic": masked_mean(-F.softplus(D), changed),')],
     "fool-loss-sign": [(TORCH, FOOL, '"critic": masked_mean(F.softplus(D), changed),')],
     "cycle-input-attached": [(TORCH, BACK, BACK.replace(".detach()", "")), (TORCH, "x_hat = x_hat.detach()\n        step", "x_hat = x_hat.detach()\n        step")],
     "cycle-confidence-detached": [(TORCH, BACK, BACK.replace("own", "own.detach()"))],
     "cycle-result-detached": [(TORCH, CYCLE, CYCLE.replace("x - x_back", "x - x_back.detach() + 0 * x_back"))],
-    "cycle-to-the-attacks-confidence": [(TORCH, BACK, BACK.replace("own", "own if C is None else C"))],
+    "cycle-to-the-attacks-confidence": [(TORCH, BACK, BACK.replace("own", "generate.C")), (TORCH, GENERATED, KEPT)],
     "cycle-towards-the-label": [(TORCH, BACK, BACK.replace("predicted", "y"))],
     "cycle-plain-norm": [(TORCH, CYCLE, CYCLE.replace(".sum(1)", ".sum(1).add(1e-300).sqrt()"))],
     "cycle-mean-over-pixels": [(TORCH, CYCLE, CYCLE.replace(".sum(1)", ".mean(1)"))],
@@ -192,7 +194,7 @@ JAXED: dict[str, list[Edit]] = {name: edits for name, edits in NUMPY.items() if 
     "cycle-confidence-detached": [(JAX, "stop_gradient(x_hat), predicted, own", "stop_gradient(x_hat), predicted, stop_gradient(own)")],
     "cycle-plain-norm": [(JAX, "jnp.sum((x - x_back) ** 2, axis=1)", "norm(x - x_back)")],
     "critic-term-over-all": [(JAX, "masked_mean(jax.nn.softplus(-D), changed)", "jnp.mean(jax.nn.softplus(-D))")],
-    "target-instead-of-predicted-class": [(JAX, JUDGE, "x_hat, noise), targets)")],
+    "target-instead-of-predicted-class": [(JAX, JUDGE, "x_hat, noise), generate.targets)"), (JAX, GENERATED, KEPT)],
     "saturating-loss": [(JAX, "masked_mean(jax.nn.softplus(-D), changed)", "masked_mean(-jax.nn.softplus(D), changed)")],
     "kept-divided-by-n": [(JAX, "jnp.maximum(jnp.sum(mask), 1)", "len(mask)")],
     "penalty-one-sided": [(JAX, "- 1) ** 2\n", "- 1).clip(0) ** 2\n")],

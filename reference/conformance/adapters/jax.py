@@ -80,16 +80,22 @@ def nearest_class(params, x):
     return jnp.where(jnp.isfinite(away).any(1), away.argmin(1), jnp.where(others, z, -jnp.inf).argmax(1))
 
 
-def classifier_terms(params, x, y, targets, C, critic, noise, **attack):
-    """-> {cross_entropy, critic, cycle}, unweighted.  C: (n,), or None for every example's own confidence (attached).
+def generate(params, x, targets, C, **attack):
+    """-> (f(x), max_j p_j(x), x̂, ŷ).  C: (n,), or None for every example's own confidence, which stays attached.
 
     `attack`: iterations, overshoot, eps and gradient of `unrolled`.
     """
     z = logits(params, x)
-    predicted = z.argmax(1)
-    own = pick(jax.nn.softmax(z), predicted)
+    own = pick(jax.nn.softmax(z), z.argmax(1))
     x_hat = unrolled(params, x, targets, own if C is None else C, **attack)
     y_hat = logits(stop_gradient(params), stop_gradient(x_hat)).argmax(1)
+    return z, own, x_hat, y_hat
+
+
+def judge(params, generated, x, y, critic, noise, **attack):
+    """-> {cross_entropy, critic, cycle}, unweighted, of what `generate` made at the same θ."""
+    z, own, x_hat, y_hat = generated
+    predicted = z.argmax(1)
     changed = y_hat != predicted
     D = pick(scores(stop_gradient(critic), x_hat, noise), y_hat)
     x_back = unrolled(params, stop_gradient(x_hat), predicted, own, **attack)
@@ -98,6 +104,11 @@ def classifier_terms(params, x, y, targets, C, critic, noise, **attack):
         "critic": masked_mean(jax.nn.softplus(-D), changed),
         "cycle": masked_mean(jnp.sum((x - x_back) ** 2, axis=1), changed),
     }
+
+
+def classifier_terms(params, x, y, targets, C, critic, noise, **attack):
+    """`judge` of what `generate` made."""
+    return judge(params, generate(params, x, targets, C, **attack), x, y, critic, noise, **attack)
 
 
 def critic_terms(critic, x, y, x_hat, y_hat, noise_real, noise_fake):

@@ -20,7 +20,7 @@ from ...numerics import norm, one_hot, pick, predict, softmax
 from ...optimise import Adam, adam_step
 from ...reverse import make_vjp
 from ...settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
-from ...train import FAST
+from ...twins import TWINS
 
 
 class Ours:
@@ -187,4 +187,4 @@ def plain_model(params):
 
 
 plain = Ours("reference, plain definitions", objectives.PLAIN, plain_model)
-twins = Ours("reference, adjoint twins", FAST, adjoint.as_model)
+twins = Ours("reference, adjoint twins", TWINS, adjoint.as_model)

@@ -68,7 +68,8 @@ def nearest_class(params, x):
     x = x.detach().requires_grad_()
     z = logits(params, x)
     n, k = z.shape
-    jacobian = torch.stack([torch.autograd.grad(z[:, j].sum(), x, retain_graph=j < k - 1)[0] for j in range(k)])
+    every = torch.eye(k, dtype=z.dtype)[:, None].expand(k, n, k)
+    (jacobian,) = torch.autograd.grad(z, x, every, is_grads_batched=True)  # faster than k passes, or k copies of x
     z = z.detach()
     predicted = z.argmax(1)
     gaps = (jacobian - jacobian[predicted, torch.arange(n)]).norm(dim=2).T
@@ -77,17 +78,23 @@ def nearest_class(params, x):
     return torch.where(away.isfinite().any(1), away.argmin(1), torch.where(others, z, -torch.inf).argmax(1))
 
 
-def classifier_terms(params, x, y, targets, C, critic, noise, **attack):
-    """-> {cross_entropy, critic, cycle}, unweighted.  C: (n,), or None for every example's own confidence (attached).
+def generate(params, x, targets, C, **attack):
+    """-> (f(x), max_j p_j(x), x̂, ŷ).  C: (n,), or None for every example's own confidence, which stays attached.
 
     `attack`: iterations, overshoot, eps and gradient of `unrolled`.
     """
     z = logits(params, x)
-    predicted = z.argmax(1)
-    own = pick(F.softmax(z, 1), predicted)
+    own = pick(F.softmax(z, 1), z.argmax(1))
     x_hat = unrolled(params, x, targets, own if C is None else C, **attack)
     with torch.no_grad():
         y_hat = logits(params, x_hat).argmax(1)
+    return z, own, x_hat, y_hat
+
+
+def judge(params, generated, x, y, critic, noise, **attack):
+    """-> {cross_entropy, critic, cycle}, unweighted, of what `generate` made at the same θ."""
+    z, own, x_hat, y_hat = generated
+    predicted = z.argmax(1)
     changed = y_hat != predicted
     D = pick(scores([(W.detach(), b.detach()) for W, b in critic], x_hat, noise), y_hat)
     x_back = unrolled(params, x_hat.detach(), predicted, own, **attack)
@@ -96,6 +103,11 @@ def classifier_terms(params, x, y, targets, C, critic, noise, **attack):
         "critic": masked_mean(F.softplus(-D), changed),
         "cycle": masked_mean(((x - x_back) ** 2).sum(1), changed),
     }
+
+
+def classifier_terms(params, x, y, targets, C, critic, noise, **attack):
+    """`judge` of what `generate` made."""
+    return judge(params, generate(params, x, targets, C, **attack), x, y, critic, noise, **attack)
 
 
 def critic_terms(critic, x, y, x_hat, y_hat, noise_real, noise_fake):
@@ -123,7 +135,7 @@ def gradient(terms, weights, params):
 
 @torch.no_grad()
 def adam_step(params, gradient, m, v, t, rate, beta1=0.5, beta2=0.999, eps=1e-8):
-    """Adam's step number t + 1 in TensorFlow's form, in place; PyTorch's kernel has ε inside the bias correction."""
+    """Adam's step number t + 1 in TensorFlow's form, in place; PyTorch's has ε inside the bias correction."""
     trees = ([a for layer in tree for a in layer] for tree in (params, gradient, m, v))
     steps = [torch.tensor(float(t)) for layer in params for _ in layer]
     adam(*trees, [], steps, fused=True, amsgrad=False, beta1=beta1, beta2=beta2, lr=rate, weight_decay=0.0,

@@ -1,0 +1,1 @@
+"""The benchmark, `python -m reference.bench`: what a training step costs, beside other ways to compute the same."""

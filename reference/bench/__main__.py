@@ -1,0 +1,176 @@
+"""`python -m reference.bench`: times of a training step and of the evaluation beside other ways to compute the same.
+
+Rows: the plain definitions by autograd; ours, the hand-derived twins; PyTorch, eager, and JAX, compiled (compilation
+not timed), where installed; and the floor, the matrix products alone.  Rows are timed in turn on the same float32
+weights; a row whose step differs by more than 1e-4 from the plain one's is not timed.  Every number of threads gets a
+process of its own, kept to as many cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as onp
+
+from ..errors import InputError
+from ..figures import save
+from ..files import write_json
+from ..report import grid
+from . import growth
+from .measure import FLOOR, JAX, OURS, PLAIN, TORCH, measure, pin
+from .problem import EPOCHS
+
+GOALS = {
+    ("demo", TORCH): 0.4, ("paper", TORCH): 0.75, ("demo", PLAIN): 0.12, ("paper", FLOOR): 1.5, ("demo", FLOOR): 3.0,
+    ("demo", JAX): 1.0,
+}  # fmt: skip
+"""Of the classifier step: ours / another row."""
+MEMORY_GOAL = 0.5
+"""Peak memory of the classifier step: ours / plain."""
+LIMITS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code: 0, 1 if a row disagreed, 2 for a wrong request, 130 on Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m reference.bench", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--scale", choices=("demo", "paper", "both"), default="both", help="default: both")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
+    parser.add_argument("--seconds", type=float, default=20, help="for each column (default: 20; at least 5 rounds)")
+    parser.add_argument("--epochs", type=int, help="trained beforehand (default: demo 20, paper 2)")
+    parser.add_argument("--growth", action="store_true", help="also: time and memory against batch, width, depth, …")
+    parser.add_argument("--quick", action="store_true", help="tiny networks, one thread: to see that it runs")
+    parser.add_argument("--out", type=Path, default=Path("results/bench.json"), help="default: results/bench.json")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    try:
+        if args.worker:
+            task = json.loads(args.worker)
+            pin(task.pop("threads"))
+            print(json.dumps(work(**task)))
+            return 0
+        results = run(args)
+    except InputError as error:
+        print(f"reference.bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: what was measured before is kept", file=sys.stderr)
+        return 130
+    print(f"written to {args.out}")
+    return int(any(result["refused"] for result in results["scales"]))
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Measure, print and write what was asked for."""
+    if not (args.seconds > 0 and min(args.threads) >= 1 and (args.epochs is None or args.epochs >= 0)):
+        raise InputError("give positive --seconds, --threads of at least 1, and --epochs of at least 0")
+    scales = ["quick"] if args.quick else [s for s in ("demo", "paper") if args.scale in (s, "both")]
+    threads, seconds = ([1], 0.01) if args.quick else (args.threads, args.seconds)
+    results: dict = {"machine": machine(), "scales": [], "growth": []}
+    write_json(args.out, results)  # fails now, not after the first measurement
+    for scale in scales:
+        for count in threads:
+            epochs = EPOCHS[scale] if args.epochs is None else args.epochs
+            found = child(count, scale=scale, epochs=epochs, seconds=seconds)
+            results["scales"].append({"scale": scale, "threads": count} | found)
+            write_json(args.out, results)
+            print(report(results["scales"][-1]) + "\n", flush=True)
+    if args.growth:
+        results["growth"] = child(1, scale="growth quick" if args.quick else "growth", epochs=0, seconds=seconds / 10)
+        write_json(args.out, results)
+        save(growth.figure(results["growth"]), args.out.with_suffix(".png"))
+        print(f"growth drawn in {args.out.with_suffix('.png')}")
+    return results
+
+
+def machine() -> dict:
+    return {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()}
+
+
+def child(threads: int, **task):
+    """The task's result from a process in which every library was told, before it started, how many threads."""
+    env = os.environ | dict.fromkeys(LIMITS, str(threads))
+    if threads == 1:
+        env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+    command = [sys.executable, "-m", "reference.bench", "--worker", json.dumps(task | {"threads": threads})]
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise InputError(f"the process that measures with {threads} thread(s) ended early, for the reason above")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def work(scale: str, epochs: int, seconds: float) -> dict | list[dict]:
+    """In the child: one scale, or the growth."""
+    if scale.startswith("growth"):
+        return list(growth.measure(seconds, growth.QUICK if scale.endswith("quick") else growth.AXES))
+    return measure(scale, epochs, seconds)
+
+
+def ratio(times: dict[str, list[float]], other: str) -> float | None:
+    """Median over the rounds of ours / other: neighbours in time share the machine's mood."""
+    if OURS not in times or other not in times:
+        return None
+    return float(onp.median(onp.array(times[OURS]) / onp.array(times[other])))
+
+
+def report(found: dict) -> str:
+    """The tables of one scale and number of threads."""
+    scale, seconds = found["scale"], found["seconds"]
+    names = [*found["rows"], FLOOR]
+    sizes = "-".join(map(str, found["sizes"]))
+    lines = [
+        f"## {scale}: {sizes}, critic {'-'.join(map(str, found['critic']))}, batch {found['batch']}, "
+        f"{found['threads']} thread{'s' * (found['threads'] > 1)}",
+        f"after {found['epochs']} epochs with the critic, training images {found['first']} to "
+        f"{found['first'] + found['batch'] - 1}; under attack before each iteration and at the end: "
+        f"{found['active']['attack']}, on the way back {found['active']['cycle']}; S: {found['active']['S']}",
+    ]
+    lines += [f"NOT TIMED, its result differs by more than 1e-4: {row} in {column}" for column, row in found["refused"]]
+
+    def cell(times):
+        if not times:
+            return "–"
+        low, middle, high = 1e3 * onp.quantile(times, (0.25, 0.5, 0.75))
+        digits = 1 if middle < 1000 else 0
+        return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+    table = [
+        [f"{column} ({len(next(iter(times.values())))}×)", *(cell(times.get(name)) for name in names)]
+        for column, times in seconds.items()
+    ]
+    lines += ["", grid(["ms: median (quartiles)", *names], table), ""]
+    table = []
+    for other in names:
+        if other != OURS:
+            goal = GOALS.get((scale, other))
+            values = [ratio(times, other) for times in seconds.values()]
+            cells = ["–" if value is None else f"{value:.2f}" for value in values]
+            table.append([f"ours / {other}", *cells, against(values[0], goal)])
+    peak = found["peak bytes"]
+    value = peak[OURS] / peak[PLAIN]
+    blank = ["–"] * (len(seconds) - 1)
+    table.append(["peak memory, ours / plain", f"{value:.2f}", *blank, against(value, MEMORY_GOAL)])
+    lines += [grid(["ratio: median of pairs", *seconds, "goal of the classifier step"], table), ""]
+    total = sum(time for time, _ in found["profile"].values())
+    table = [
+        [part, f"{1e3 * time:.2f}", f"{100 * time / total:.0f}", f"{1e3 * floor:.2f}"]
+        for part, (time, floor) in found["profile"].items()
+    ]
+    lines.append(grid(["our classifier step", "ms", "%", "its products alone, ms"], table))
+    return "\n".join(lines)
+
+
+def against(value: float | None, goal: float | None) -> str:
+    if value is None or goal is None:
+        return "–"
+    return f"≤ {goal:g}: {'reached' if value <= goal else 'missed'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

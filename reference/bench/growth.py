@@ -1,0 +1,88 @@
+"""How a classifier step's time and peak memory grow with batch, width, depth, attack iterations and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+
+import numpy as onp
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+from .. import figures, network
+from ..attacks.targets import RunningConfidence
+from ..optimise import Adam
+from ..settings import DEMO, Generator
+from ..train import State
+from . import rows
+from .measure import OURS, PLAIN, ROWS, TORCH, interleave, note, peak_memory
+from .problem import Problem, batch
+
+BASE = {"batch": 100, "width": 256, "depth": 2, "iterations": 5, "classes": 10}
+AXES = {
+    "batch": (25, 50, 100, 200, 400),
+    "width": (64, 128, 256, 512, 1024),
+    "depth": (1, 2, 3, 4, 6),
+    "iterations": (1, 2, 5, 10, 20),
+    "classes": (2, 5, 10, 20, 40),
+}
+QUICK = {name: values[:1] for name, values in AXES.items()}
+PIXELS = 196
+
+
+def problem(**size: int) -> Problem:
+    """Random images at random weights, and a confidence of 0.9999, so that hardly an example stops early."""
+    at = BASE | size
+    n, k, rng = at["batch"], at["classes"], onp.random.default_rng(0)
+    hidden = (at["width"],) * at["depth"]
+    defence = replace(DEMO.defences["critic"], generator=Generator(iterations=at["iterations"]))
+    plan = replace(DEMO, training=replace(DEMO.training, hidden=hidden, batch=n), defences={"critic": defence})
+    params, critic = (network.init(rng, (PIXELS, *widths, k)) for widths in (hidden, defence.hidden))
+    running = RunningConfidence(onp.full(k, 0.9999, onp.float32), onp.full(k, 0.9999, onp.float32))
+    state = State(params, Adam.start(params), running, rng, critic, Adam.start(critic))
+    return batch(plan, None, state, rng.random((n, PIXELS), dtype=onp.float32), rng.integers(k, size=n))
+
+
+def measure(seconds: float, axes: dict[str, Sequence[int]] = AXES) -> Iterator[dict]:
+    """One record per axis, value and row; memory of the NumPy rows only."""
+    for axis, values in axes.items():
+        for value in values:
+            note(f"growth: {axis} {value}")
+            p = problem(**{axis: value})
+            names = [name for name in (PLAIN, OURS, TORCH) if find_spec(ROWS[name][1])]
+            jobs = {name: ROWS[name][0](p)[rows.CLASSIFIER] for name in names}
+            for name, times in interleave(jobs, seconds, least=3).items():
+                record = {"axis": axis, "value": value, "row": name, "seconds": float(onp.median(times))}
+                yield record if name == TORCH else record | {"peak bytes": peak_memory(jobs[name])}
+
+
+def figure(records: Sequence[dict]) -> Figure:
+    """Small multiples, time over memory, both axes logarithmic."""
+    drawn = Figure(figsize=(14, 6), layout="constrained")
+    panels = drawn.subplots(2, len(AXES), sharex="col", sharey="row")
+    for column, axis in enumerate(AXES):
+        for row, (key, scale, label) in enumerate((("seconds", 1e3, "ms per step"), ("peak bytes", 1e-6, "peak MB"))):
+            axes = panels[row, column]
+            for name, colour, marker in zip((PLAIN, OURS, TORCH), figures.COLOURS[:1] + figures.COLOURS[4:], "os^"):
+                own = [r for r in records if r["axis"] == axis and r["row"] == name and key in r]
+                if own:
+                    axes.plot(
+                        [r["value"] for r in own],
+                        [r[key] * scale for r in own],
+                        color=colour,
+                        marker=marker,
+                        label=name,
+                    )
+            axes.set(xscale="log", yscale="log")
+            axes.set_xticks(sorted({r["value"] for r in records if r["axis"] == axis}))
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.grid(alpha=0.3)
+            if column == 0:
+                axes.set_ylabel(label)
+        panels[1, column].set_xlabel({"iterations": "attack iterations", "depth": "hidden layers"}.get(axis, axis))
+    panels[0, 0].legend(frameon=False)
+    base = ", ".join(f"{name} {value}" for name, value in BASE.items())
+    drawn.suptitle(f"One classifier step, one thing varied at a time around: {base}", fontsize=figures.FONT + 1)
+    return drawn

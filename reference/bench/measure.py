@@ -1,0 +1,188 @@
+"""Measuring: rows must agree before they are timed, and are timed in turn; memory; where the time goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.metadata import version
+from importlib.util import find_spec
+from unittest.mock import patch
+
+import numpy as onp
+
+from .. import fused
+from . import products, rivals, rows
+from .problem import Problem, active, prepare
+
+PLAIN, OURS, TORCH, JAX, FLOOR = "plain autograd", "ours", "PyTorch eager", "JAX jit", "floor"
+ROWS = {
+    PLAIN: (rows.plain, "autograd"),
+    OURS: (rows.ours, "numpy"),
+    TORCH: (rivals.pytorch, "torch"),
+    JAX: (rivals.jax, "jax"),
+}
+TOLERANCE = 1e-4
+
+
+def measure(scale: str, epochs: int, seconds: float) -> dict:
+    """Everything at one scale, in this process with the threads that it has."""
+    note(f"{scale}: training for {epochs} epochs")
+    p = prepare(scale, epochs)
+    made = {name: row(p) for name, (row, library) in ROWS.items() if find_spec(library)}
+    found: dict = {
+        "rows": list(made),
+        "versions": {library: version(library) for _, library in ROWS.values() if find_spec(library)},
+    }
+    work, sizes, critic = active(p), layer_sizes(p.state.params), layer_sizes(p.state.critic)
+    parts = products.classifier_step(sizes, critic, work)
+    floors = {rows.CLASSIFIER: sum(parts.values(), []), rows.CRITIC: products.critic_step(critic, len(p.x))}
+    found["active"] = {
+        "attack": [len(r) for r in work.there],
+        "cycle": [len(r) for r in work.back],
+        "S": len(work.changed),
+    }
+    found |= {"sizes": sizes, "critic": critic, "batch": len(p.x), "first": p.first, "epochs": epochs}
+    found["floor flops"] = {column: products.flops(list_) for column, list_ in floors.items()}
+    found["differences"], found["refused"], found["seconds"] = {}, [], {}
+    for column in rows.COLUMNS if scale != "paper" else rows.COLUMNS[:3]:
+        note(f"{scale}: {column}")
+        jobs = {name: row[column] for name, row in made.items() if column in row}
+        jobs, found["differences"][column] = agreeing(jobs, old(p, column))
+        found["refused"] += [[column, name] for name, row in made.items() if column in row and name not in jobs]
+        if column in floors:
+            jobs[FLOOR] = rows.Job(products.multiplier(floors[column], p.x.dtype))
+        found["seconds"][column] = interleave(jobs, seconds)
+    found["peak bytes"] = {name: peak_memory(made[name][rows.CLASSIFIER]) for name in (PLAIN, OURS)}
+    found["profile"] = profile(made[OURS][rows.CLASSIFIER], parts, p, seconds)
+    return found
+
+
+def note(text: str) -> None:
+    """Progress, beside the results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def pin(threads: int) -> None:
+    """Keep this process to as many cores as it may use threads, where the system can: some pools ask nobody."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def layer_sizes(params) -> list[int]:
+    """[d, s_1, …, k]."""
+    return [len(params[0][0])] + [len(b) for _, b in params]
+
+
+def old(p: Problem, column: str) -> list[onp.ndarray] | None:
+    """What a step starts from."""
+    start = {rows.CLASSIFIER: p.state.params, rows.CRITIC: p.state.critic}.get(column)
+    return None if start is None else rows.flat(start)
+
+
+def differences(jobs: dict[str, rows.Job], start: list[onp.ndarray] | None) -> dict[str, float]:
+    """‖new − new of the first row‖ / ‖new of the first row − old‖: of the step itself, not of the weights.
+
+    Without an old value, as for classes, the share of entries that differ; rows without `arrays` are not compared.
+    """
+    found: dict[str, float] = {}
+    reference = None
+    for name, job in jobs.items():
+        if job.arrays is None:
+            continue
+        job.before()
+        new = onp.concatenate([a.ravel() for a in job.arrays(job.run())])
+        if reference is None:
+            reference = new
+        if start is None:
+            found[name] = float(onp.mean(new != reference))
+        else:
+            moved = reference - onp.concatenate([a.ravel() for a in start])
+            found[name] = float(onp.linalg.norm(new - reference) / onp.linalg.norm(moved))
+    return found
+
+
+def agreeing(
+    jobs: dict[str, rows.Job], start: list[onp.ndarray] | None
+) -> tuple[dict[str, rows.Job], dict[str, float]]:
+    """-> the jobs that may be timed, and all `differences`."""
+    found = differences(jobs, start)
+    return {name: job for name, job in jobs.items() if found.get(name, 0) <= TOLERANCE}, found
+
+
+def interleave(jobs: dict[str, rows.Job], seconds: float, least: int = 5) -> dict[str, list[float]]:
+    """Seconds of every repetition, the rows in turn, each round beginning with another; one untimed round first."""
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for job in jobs.values():
+        job.before()
+        job.run()
+    order, start = list(jobs), time.perf_counter()
+    while len(times[order[0]]) < least or time.perf_counter() - start < seconds:
+        for name in order:
+            jobs[name].before()
+            times[name].append(timed(jobs[name].run))
+        order.append(order.pop(0))
+    return times
+
+
+def timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def peak_memory(job: rows.Job) -> int:
+    """Bytes at the highest point of one run, above where it began; NumPy reports its arrays to `tracemalloc`."""
+    job.before()
+    tracemalloc.start()
+    job.run()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+ADAM = "Adam"
+PARTS = (
+    (fused, "class_gaps", products.NEAREST),
+    (fused.Unrolled, "__init__", products.FORWARD),
+    (fused.Unrolled, "reverse", products.REVERSE),
+    (fused.Rows, "gradient", products.WEIGHTS),
+    (rows, "adam_step", ADAM),
+)
+"""Functions of our classifier step, none inside another, and the part that each is; what is left is the rest."""
+
+
+def profile(
+    job: rows.Job, parts: dict[str, list[products.Product]], p: Problem, seconds: float
+) -> dict[str, list[float]]:
+    """Part -> median seconds of a step spent in it, and of its products alone, measured in turn."""
+    spent: dict[str, list[float]] = {name: [] for name in (*parts, ADAM)}
+    alone = {name: rows.Job(products.multiplier(list_, p.x.dtype)) for name, list_ in parts.items()}
+
+    def clocked(function, name):
+        def run(*args, **kwargs):
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[name][-1] += time.perf_counter() - start
+
+        return run
+
+    def step():
+        for all_ in spent.values():
+            all_.append(0.0)
+        with ExitStack() as stack:
+            for owner, attribute, name in PARTS:
+                stack.enter_context(patch.object(owner, attribute, clocked(getattr(owner, attribute), name)))
+            total = timed(job.run)
+        spent[products.REST][-1] = total - sum(times[-1] for times in spent.values())
+
+    floor = interleave(alone | {"step": rows.Job(step)}, seconds)
+    return {
+        name: [float(onp.median(times)), float(onp.median(floor[name])) if name in floor else 0.0]
+        for name, times in spent.items()
+    }

@@ -1,0 +1,122 @@
+"""The rows of the benchmark: one implementation each, as jobs by the name of their column.
+
+What each step includes.  Classifier: from (θ, batch) to the new θ: prediction, nearest class, attack, ŷ, critic's term,
+cycle, cross-entropy, gradient, Adam.  Critic: from (ω, batch, x̂, ŷ) to the new ω: losses, penalty, gradient, Adam.
+Epoch: both for every batch of the training data, with fresh noise and the running confidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as onp
+from autograd import grad
+
+from .. import adjoint, fused, network, objectives, steps
+from ..attacks import deepfool, high_confidence
+from ..attacks.targets import nearest_class
+from ..numerics import predict
+from ..optimise import adam_step
+from ..train import _critic_steps
+from .problem import Problem
+
+CLASSIFIER, NEAREST, CRITIC = "classifier step", "nearest class", "critic step"
+EPOCH, DEEPFOOL, HIGH = "epoch", "DeepFool", "high-confidence"
+COLUMNS = (CLASSIFIER, NEAREST, CRITIC, EPOCH, DEEPFOOL, HIGH)
+
+
+class Job(NamedTuple):
+    """What is timed, and around it what is not."""
+
+    run: Callable[[], object]
+    before: Callable[[], object] = lambda: None
+    arrays: Callable[[object], list[onp.ndarray]] | None = None
+    """What `run` returned, as NumPy arrays: to compare rows by, where they must agree."""
+
+
+def flat(params) -> list[onp.ndarray]:
+    """[(W, b), …] -> [W, b, …]."""
+    return [onp.asarray(a) for layer in params for a in layer]
+
+
+def batches(p: Problem) -> Iterator[tuple[onp.ndarray, onp.ndarray]]:
+    """The training data in the order of the file."""
+    x, y = p.digits.train
+    size = p.plan.training.batch
+    return ((x[i : i + size], y[i : i + size]) for i in range(0, len(x), size))
+
+
+def evaluations(p: Problem, model) -> dict[str, Job]:
+    """The attacks of the evaluation on `model`, from the true labels."""
+
+    def job(attack):
+        return Job(lambda: attack(model, *(a[: p.plan.test_images] for a in p.digits.test)))
+
+    return {DEEPFOOL: job(deepfool), HIGH: job(high_confidence)}
+
+
+def plain(p: Problem) -> dict[str, Job]:
+    """The definitions, differentiated by `autograd.grad`; in the epoch by `steps`, which saves it some bookkeeping."""
+    state, s, training = p.state, p.defence, p.plan.training
+    real, fake, judging = p.noise
+    betas = training.beta1, training.beta2
+
+    def classifier():
+        targets = objectives.choose_targets(state.params, p.x, s.generator)
+
+        def loss(params):
+            terms = objectives.adversary_critic(params, p.x, p.y, targets, state.running, state.critic, judging, s)
+            return objectives.total(terms)
+
+        return adam_step(state.params, grad(loss)(state.params), state.adam, training.learning_rate, *betas)[0]
+
+    def critic():
+        def loss(D):
+            return objectives.total(
+                objectives.critic_objective(D, p.x, p.y, p.x_hat, p.y_hat, real, fake, s.penalty_weight)
+            )
+
+        return adam_step(state.critic, grad(loss)(state.critic), state.critic_adam, s.critic_learning_rate, *betas)[0]
+
+    row = numpy_row(p, steps, lambda v: network.logits(p.state.params, v))
+    return row | {CLASSIFIER: Job(classifier, arrays=flat), CRITIC: Job(critic, arrays=flat)}
+
+
+def ours(p: Problem) -> dict[str, Job]:
+    """The twins that training uses."""
+    return numpy_row(p, fused, adjoint.as_model(p.state.params))
+
+
+def numpy_row(p: Problem, via: ModuleType, model) -> dict[str, Job]:
+    state, s, training = p.state, p.defence, p.plan.training
+    real, fake, judging = p.noise
+    betas = training.beta1, training.beta2
+
+    def classifier():
+        step = via.ClassifierStep(state.params, p.x)
+        step.attack(state.running, s.generator)
+        _, gradient = step.gradient(p.y, state.critic, judging, s)
+        return adam_step(state.params, gradient, state.adam, training.learning_rate, *betas)[0]
+
+    def critic():
+        _, gradient = via.critic_step(state.critic, p.x, p.y, p.x_hat, p.y_hat, real, fake, s.penalty_weight)
+        return adam_step(state.critic, gradient, state.critic_adam, s.critic_learning_rate, *betas)[0]
+
+    def epoch():
+        own = replace(state, rng=deepcopy(state.rng))
+        for x, y in batches(p):
+            _critic_steps(own, x, y, s, training, training.learning_rate, s.critic_learning_rate, via)
+
+    return {
+        CLASSIFIER: Job(classifier, arrays=flat),
+        NEAREST: Job(
+            lambda: nearest_class(model, p.x, predict(network.logits(state.params, p.x))),
+            arrays=lambda targets: [targets],
+        ),
+        CRITIC: Job(critic, arrays=flat),
+        EPOCH: Job(epoch),
+    } | evaluations(p, model)
