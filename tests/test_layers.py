@@ -14,7 +14,13 @@ ORDER = """
     attacks.gradient_sign attacks.projected_gradient attacks.virtual attacks
     risk reverse objectives adjoint twins steps fused optimise train evaluate
     standin toy figures experiment report pictures search
-    conformance conformance.adapters conformance.adapters.pytorch conformance.adapters.jax
+    conformance conformance.adapter conformance.cases conformance.judge conformance.diagnose conformance.report
+    conformance.offline conformance.live
+    conformance.adapters conformance.adapters.ours conformance.adapters.evaluation conformance.adapters.tensors
+    conformance.adapters.pytorch conformance.adapters.pytorch_adapter conformance.adapters.jax
+    conformance.adapters.jax_adapter
+    conformance.variants conformance.mistakes conformance.by_hand conformance.problems conformance.generate
+    conformance.measure conformance.random_cases conformance.__main__
     bench bench.problem bench.rows bench.rivals bench.products bench.measure bench.growth bench.__main__
     studies.scoring studies.survey studies studies.__main__
 """.split()

@@ -1,1 +1,1 @@
-"""The method in other libraries, each written as its users would write it."""
+"""Ready adapters, each an example to copy: `ours` (plain definitions, adjoint twins), `pytorch`, `jax`."""

@@ -43,6 +43,16 @@ def norm(v):
     return jnp.where(s > 0, jnp.sqrt(jnp.where(s > 0, s, 1)), 0)
 
 
+def attack_step(params, x, targets, C, eps=1e-8):
+    """-> (Newton's step on log p_t towards log C, p_t)"""
+    z, pull_back = jax.vjp(lambda v: logits(params, v), x)
+    log_p, p = pick(jax.nn.log_softmax(z), targets), jax.nn.softmax(z)
+    (w,) = pull_back(jax.nn.one_hot(targets, z.shape[1], dtype=z.dtype) - p)
+    n = jnp.sqrt(eps + jnp.sum(w * w, axis=1, keepdims=True))
+    phi = jnp.abs(log_p - jnp.log(C))[:, None]
+    return (eps**0.5 + phi / n) * w / n, pick(p, targets)
+
+
 def unrolled(params, x, targets, C, iterations=5, overshoot=0.05, eps=1e-8, gradient="truncated"):
     """x̂ = A_f(x, t; C); differentiable by θ and C (and by x where gradient = "full")."""
     r, active = jnp.zeros_like(x), jnp.ones_like(C)
@@ -50,14 +60,10 @@ def unrolled(params, x, targets, C, iterations=5, overshoot=0.05, eps=1e-8, grad
         x_hat = x + (1 + overshoot) * r
         if gradient != "full":
             x_hat = stop_gradient(x_hat)
-        z, pull_back = jax.vjp(lambda v: logits(params, v), x_hat)
-        log_p, p = pick(jax.nn.log_softmax(z), targets), jax.nn.softmax(z)
-        (w,) = pull_back(jax.nn.one_hot(targets, z.shape[1], dtype=z.dtype) - p)
-        n = jnp.sqrt(eps + jnp.sum(w * w, axis=1, keepdims=True))
-        phi = jnp.abs(log_p - jnp.log(C))[:, None]
-        s = jax.nn.sigmoid(C - pick(p, targets))
+        step, p = attack_step(params, x_hat, targets, C, eps)
+        s = jax.nn.sigmoid(C - p)
         active = active * (s + stop_gradient(jnp.round(s) - s))  # the rounded value, the identity's gradient
-        r = r + active[:, None] * ((eps**0.5 + phi / n) * w / n)
+        r = r + active[:, None] * step
     x_hat = x + (1 + overshoot) * r
     return stop_gradient(x_hat) if gradient == "detached" else x_hat
 

@@ -37,21 +37,28 @@ def masked_mean(v, mask):
     return (v * mask).sum() / mask.sum().clamp(min=1)
 
 
+def attack_step(params, x, targets, C, eps=1e-8, create_graph=True):
+    """-> (Newton's step on log p_t towards log C, p_t)"""
+    x = x if x.requires_grad else x.detach().requires_grad_()
+    z = logits(params, x)
+    log_p, p = pick(F.log_softmax(z, 1), targets), pick(F.softmax(z, 1), targets)
+    (w,) = torch.autograd.grad(log_p.sum(), x, create_graph=create_graph, retain_graph=True)
+    n = (eps + (w * w).sum(1, keepdim=True)).sqrt()
+    phi = (log_p - C.log()).abs()[:, None]
+    return (eps**0.5 + phi / n) * w / n, p
+
+
 def unrolled(params, x, targets, C, iterations=5, overshoot=0.05, eps=1e-8, gradient="truncated"):
     """x̂ = A_f(x, t; C); differentiable by θ and C (and by x where gradient = "full")."""
     r, active = torch.zeros_like(x), torch.ones_like(C)
     for _ in range(iterations):
         x_hat = x + (1 + overshoot) * r
-        if gradient != "full" or not x_hat.requires_grad:
-            x_hat = x_hat.detach().requires_grad_()
-        z = logits(params, x_hat)
-        log_p, p = pick(F.log_softmax(z, 1), targets), pick(F.softmax(z, 1), targets)
-        (w,) = torch.autograd.grad(log_p.sum(), x_hat, create_graph=gradient != "detached", retain_graph=True)
-        n = (eps + (w * w).sum(1, keepdim=True)).sqrt()
-        phi = (log_p - C.log()).abs()[:, None]
+        if gradient != "full":
+            x_hat = x_hat.detach()
+        step, p = attack_step(params, x_hat, targets, C, eps, gradient != "detached")
         s = torch.sigmoid(C - p)
         active = active * (s + (s.round() - s).detach())  # the rounded value, the identity's gradient
-        r = r + active[:, None] * ((eps**0.5 + phi / n) * w / n)
+        r = r + active[:, None] * step
     x_hat = x + (1 + overshoot) * r
     return x_hat.detach() if gradient == "detached" else x_hat
 

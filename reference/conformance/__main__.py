@@ -1,0 +1,188 @@
+"""python -m reference.conformance: run, export, check, template, explain, list.
+
+Exit status: 0 all that must pass passed; 1 a failure; 2 usage, adapter or file error; 3 nothing was checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import inspect
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import InputError
+from ..files import write_json
+from . import offline, report
+from .adapter import CHOICES, Adapter
+from .cases import LEVELS, Case, load
+from .diagnose import diagnose
+from .judge import Result, Source, calls, judge
+from .live import Live
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m reference.conformance", description=__doc__.partition("\n\n")[2])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name, about, *, judged=False):
+        sub = commands.add_parser(name, help=about, description=about)
+        sub.add_argument("--only", action="append", metavar="PATTERN", help="ids, terms or levels: 'gradient-*', 4")
+        if judged:
+            sub.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
+            sub.add_argument("--junit", type=Path, metavar="FILE", help="write the report as JUnit XML too")
+            sub.add_argument("--known-failures", type=Path, metavar="FILE", help='JSON {"id": "reason"}')
+        return sub
+
+    run = command("run", "Check an adapter.", judged=True)
+    run.add_argument("adapter", metavar="MODULE[:OBJECT]")
+    run.add_argument("--list", action="store_true", help="print the cases that would be asked, and stop")
+    run.add_argument("--dtype", choices=["float64", "float32"], default="float64")
+    run.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of one call (default: 60)")
+    run.add_argument("--random", type=int, metavar="N", help="N new networks instead (needs autograd and hypothesis)")
+    run.add_argument("--seed", type=int, default=0, help="of --random (default: 0)")
+    run.add_argument("--save", type=Path, metavar="FILE", help="write the smallest failure of --random as a case file")
+    command("list", "Print the cases.")
+    export = command("export", "Write inputs and a blank answer sheet.")
+    export.add_argument("folder", type=Path, metavar="DIR")
+    export.add_argument("--dtype", choices=["float64", "float32"], default="float64")
+    command("check", "Judge a filled answer sheet.", judged=True).add_argument("folder", type=Path, metavar="DIR")
+    commands.add_parser("template", help="Print a commented skeleton of an adapter.")
+    commands.add_parser("explain", help="Say what a case is about, and how to ask it by hand.").add_argument("id")
+    return parser.parse_args(argv)
+
+
+def selected(only: Sequence[str] | None) -> list[Case]:
+    """The cases whose id, term or level matches one of the patterns; InputError on a pattern that matches none."""
+    cases = list(load().values())
+    if only is None:
+        return cases
+    chosen = {p: [c for c in cases if any(fnmatch.fnmatch(s, p) for s in (c.id, c.term, str(c.level)))] for p in only}
+    if empty := [pattern for pattern, matching in chosen.items() if not matching]:
+        raise InputError(f"--only {empty[0]}: no case has such an id, term or level; the command list prints them")
+    return [c for c in cases if any(c in matching for matching in chosen.values())]
+
+
+def listing(cases: Sequence[Case]) -> str:
+    return "\n".join(f"{c.level} {c.term:25s} {c.id}" + ("" if c.must else " (may)") for c in cases) + "\n"
+
+
+def known_failures(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"--known-failures {path}: {error}; give a JSON object of ids and reasons") from error
+    if not isinstance(known, dict) or not all(isinstance(reason, str) and reason for reason in known.values()):
+        raise InputError(f"--known-failures {path}: give a JSON object with a reason for each id")
+    if unknown := sorted(known.keys() - load().keys()):
+        raise InputError(f"--known-failures {path}: there is no case {', '.join(unknown)}")
+    return known
+
+
+def conclude(args: argparse.Namespace, source: Source, choices: Mapping[str, str], name: str, dtype: str) -> int:
+    """Judge, report -> the exit status."""
+    results = judge(selected(args.only), source, choices, dtype, known_failures(args.known_failures))
+    named = diagnose(results, dtype)
+    print(report.terminal(results, named, name, dtype), end="")
+    if args.json:
+        write_json(args.json, report.as_json(results, named, name, dtype))
+    if args.junit:
+        report.write_junit(args.junit, results, name)
+    return status(results)
+
+
+def status(results: Sequence[Result]) -> int:
+    must = {r.status for r in results if r.case.must}
+    if "error" in must:
+        return 2
+    if "failed" in must:
+        return 1
+    return 0 if "passed" in must or "known" in must else 3
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.list:
+        print(listing(selected(args.only)), end="")
+        return 0
+    if not args.timeout > 0:
+        raise InputError(f"--timeout {args.timeout:g}: give a positive number of seconds")
+    with Live(args.adapter, args.timeout) as adapter:
+        if args.random is not None:
+            try:
+                from .random_cases import search
+            except ImportError as error:
+                raise InputError(
+                    f"--random needs our definitions: install autograd and hypothesis ({error})"
+                ) from error
+            return search(adapter, args.random, args.seed, args.dtype, args.save)
+        return conclude(args, calls(adapter.ask, args.dtype), adapter.choices, adapter.name, args.dtype)
+
+
+def check(args: argparse.Namespace) -> int:
+    sheet = offline.Sheet(args.folder, load())
+    return conclude(args, sheet.answer, sheet.choices, str(args.folder), sheet.dtype)
+
+
+def template() -> str:
+    """The protocol as a skeleton: every method commented out, to be filled in one by one."""
+    source = inspect.getsource(Adapter).splitlines()
+    start = next(i for i, line in enumerate(source) if "# Level 0" in line)
+    choices = "\n".join(
+        f'        # "{name}": "{values[0]}",  # or {", ".join(values[1:])}' for name, values in CHOICES.items()
+    )
+    body = "\n".join(f"    # {line[4:]}".rstrip() if "# Level" not in line else line for line in source[start:])
+    return f'''"""An adapter: uncomment what you have, in the order of the levels, and run
+
+    python -m reference.conformance run THIS_FILE_WITHOUT_PY
+"""
+
+
+class Adapter:
+    name = "my implementation"
+    choices = {{
+{choices}
+    }}
+
+{body}
+'''
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line asks -> the exit status."""
+    try:
+        args = arguments(argv)
+        match args.command:
+            case "run":
+                return run(args)
+            case "check":
+                return check(args)
+            case "export":
+                offline.export(args.folder, selected(args.only), args.dtype)
+                print(f"fill {args.folder / offline.SHEET}; {args.folder / 'README.txt'} says how")
+            case "list":
+                print(listing(selected(args.only)), end="")
+                print("levels: " + ", ".join(f"{i} {title}" for i, title in enumerate(LEVELS)))
+            case "template":
+                print(template(), end="")
+            case "explain":
+                if args.id not in load():
+                    raise InputError(f"explain {args.id}: there is no such case; the command list prints them")
+                print(report.explain(load()[args.id]), end="")
+    except InputError as error:
+        print(f"reference.conformance: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stdout = None
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

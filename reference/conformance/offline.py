@@ -1,0 +1,122 @@
+"""The way without Python: inputs and a blank answer sheet go out, a filled one comes back."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import load_npz, save_npz, write_text
+from .adapter import CHOICES, Adapter
+from .cases import VERSION, Case, cast, encode, flatten
+from .judge import Missing
+
+SHEET = "answers.json"
+PAGE = """A conformance test on paper
+===========================
+inputs.npz   every input as an array: PROBLEM/NAME; layers are NAME.W0 (in, out), NAME.b0, NAME.W1, ...
+inputs.json  the same, as {dtype, shape, data}
+tasks.json   for each case the method, its arguments (a name in inputs, or a number or word), and its outputs
+answers.json the sheet: put a nested list of numbers in place of each null, and leave null what you do not have;
+             or write answers.npz with arrays CASE/OUTPUT.  Under "choices" say where yours differ from the first:
+CHOICES
+Then: python -m reference.conformance check DIR
+
+The methods
+===========
+METHODS"""
+
+
+def export(folder: Path, cases: Iterable[Case], dtype: str) -> None:
+    """Write the inputs of all cases, what to do with them, and a blank answer sheet."""
+    inputs, tasks, sheet = {}, {}, {}
+    for case in cases:
+        arguments = {}
+        for name, value in cast(case.inputs, dtype).items():
+            leaves = flatten(value, f"{case.problem}/{name}" if case.problem else name)
+            if isinstance(value, np.ndarray | list | dict):
+                # The same value in two cases is stored once; another one of that name gets a name of its own.
+                if any(key in inputs and not np.array_equal(inputs[key], a) for key, a in leaves.items()):
+                    leaves = flatten(value, f"{case.id}/{name}")
+                inputs |= leaves
+                arguments[name] = next(iter(leaves)) if len(leaves) == 1 else sorted(leaves)
+            else:
+                arguments[name] = value
+        outputs = {
+            name: {"shape": list(a.shape), "dtype": dtype if a.dtype.kind == "f" else str(a.dtype)}
+            for name, a in flatten(case.expected).items()
+        }
+        tasks[case.id] = {"method": case.call, "arguments": arguments, "outputs": outputs, "requires": case.requires}
+        sheet[case.id] = dict.fromkeys(outputs)
+    save_npz(folder / "inputs.npz", inputs)
+    _json(folder / "inputs.json", {name: encode(a) for name, a in inputs.items()})
+    _json(folder / "tasks.json", tasks)
+    _json(folder / SHEET, {"version": VERSION, "dtype": dtype, "choices": {}, "answers": sheet})
+    choices = "\n".join(f"             {name}: {' or '.join(values)}" for name, values in CHOICES.items())
+    methods = "\n".join(
+        f"{name}\n    {inspect.cleandoc(method.__doc__)}".replace("\n", "\n    ") + "\n"
+        for name, method in vars(Adapter).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    )
+    write_text(folder / "README.txt", PAGE.replace("CHOICES", choices).replace("METHODS", methods))
+
+
+def _json(path: Path, value: dict) -> None:
+    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(part)}" for key, part in value.items())
+    write_text(path, "{\n" + lines + "\n}\n")
+
+
+class Sheet:
+    """A filled answer sheet: `answers` for a case, instead of a call."""
+
+    def __init__(self, folder: Path, cases: Mapping[str, Case]):
+        about, self.given = {}, {}
+        if (folder / SHEET).exists():
+            about = _read(folder / SHEET)
+            self.given = {id: _filled(answer) for id, answer in about.get("answers", {}).items()}
+        if (folder / "answers.npz").exists():
+            for key, array in load_npz(folder / "answers.npz").items():
+                id, _, output = key.partition("/")
+                self.given.setdefault(id, {})[output] = array
+        if not about and not self.given:
+            raise InputError(f"{folder} holds no {SHEET} and no answers.npz: make one with the command export")
+        self.dtype, self.choices = about.get("dtype", "float64"), about.get("choices", {})
+        if unknown := sorted(self.given.keys() - cases.keys()):
+            raise InputError(f"{folder} answers unknown cases: {', '.join(unknown[:5])}; export the sheet again")
+        for choice, value in self.choices.items():
+            if value not in CHOICES.get(choice, ()):
+                raise InputError(f"{folder / SHEET} declares {choice!r}: {value!r}, which is no choice")
+
+    def answer(self, case: Case) -> dict[str, Any]:
+        found = self.given.get(case.id, {})
+        wanted = flatten(case.expected)
+        if absent := [name for name in wanted if name not in found]:
+            raise Missing(f"no answer for {', '.join(absent)}")
+        arrays = {name: np.asarray(found[name]) for name in wanted}
+        return {
+            name: a.astype(self.dtype if wanted[name].dtype.kind == "f" and a.dtype.kind in "iuf" else a.dtype)
+            for name, a in arrays.items()
+        }
+
+
+def _read(path: Path) -> dict:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(about, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no answer sheet ({error}): export it again") from error
+    if str(about.get("version")).partition(".")[0] != VERSION.partition(".")[0]:
+        raise InputError(f"{path} has version {about.get('version')}, this kit reads {VERSION}: export it again")
+    if unknown := about.keys() - {"version", "dtype", "choices", "answers"}:
+        raise InputError(f"{path} has unknown fields: {', '.join(sorted(unknown))}")
+    return about
+
+
+def _filled(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if value is not None}
