@@ -114,16 +114,19 @@ def agreeing(
 
 
 def interleave(jobs: dict[str, rows.Job], seconds: float, least: int = 5) -> dict[str, list[float]]:
-    """Seconds of every repetition, the rows in turn, each round beginning with another; one untimed round first."""
+    """Seconds of every repetition, the rows in turn, each round beginning with another.
+
+    Every timed run follows an untimed one of the same row, as a step of training follows a step: else the row before
+    it decides what is in the caches.
+    """
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    for job in jobs.values():
-        job.before()
-        job.run()
     order, start = list(jobs), time.perf_counter()
     while len(times[order[0]]) < least or time.perf_counter() - start < seconds:
         for name in order:
-            jobs[name].before()
-            times[name].append(timed(jobs[name].run))
+            for _ in "12":
+                jobs[name].before()
+                seconds_taken = timed(jobs[name].run)
+            times[name].append(seconds_taken)
         order.append(order.pop(0))
     return times
 
