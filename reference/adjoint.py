@@ -72,7 +72,6 @@ import numpy as onp
 
 from . import network
 from .attacks.model import Model
-from .numerics import sigmoid
 
 ALL = slice(None)
 
@@ -183,7 +182,7 @@ class Rows:
         self.pixels = [(x, self.at_x)]
         self.sums = [None] * len(params)  # of the products so far
         self.left, self.right = [[] for _ in params], [[] for _ in params]
-        self.biases = [onp.zeros_like(b) for _, b in params]
+        self.biases, self.ones = [onp.zeros_like(b) for _, b in params], onp.ones(len(x), x.dtype)
 
     def add(self, left, right):
         """τ_0 …, δ_1 …; or h_0 …, ρ_1 ….  The first left one in coordinates; None: no rows."""
@@ -197,8 +196,8 @@ class Rows:
     def add_pass(self, c, h, rho, rows=ALL):
         """The ordinary backward pass ρ of the examples `rows`, at x + c (in coordinates) or at x (None)."""
         self.at_x[rows] += rho[0]
-        for b, signal in zip(self.biases, rho, strict=True):
-            b += onp.ones(len(signal), signal.dtype) @ signal
+        for b, signal in zip(self.biases[1:], rho[1:], strict=True):
+            b += self.ones[: len(signal)] @ signal
         self.add([c, *h[1:]], rho)
 
     def multiply(self):
@@ -215,6 +214,7 @@ class Rows:
         self.multiply()
         left, right = (onp.concatenate(part) for part in zip(*self.pixels, strict=True))
         first, in_span = left.T @ right, self.sums[0]
+        self.biases[0] = self.ones @ self.at_x
         if in_span is not None:
             first += span.to_weights(in_span)
         return list(zip([first, *self.sums[1:]], self.biases, strict=True))
@@ -236,9 +236,9 @@ class Step:
         self.delta = net.backward(t - p)
         gap = onp.vecdot(z, t) - onp.log(total[:, 0]) - onp.log(C)
         self.sign, self.phi = onp.sign(gap), onp.abs(gap)
-        self.slope = sigmoid(C - self.p_t)
-        self.goes = onp.round(self.slope)  # i_m
-        self.slope *= 1 - self.slope  # σ'(C − p_t)
+        slope = onp.tanh(0.5 * (C - self.p_t))  # 2σ − 1
+        self.goes = (slope > 0).astype(slope.dtype)  # i_m
+        self.slope = 0.25 * (1 - slope * slope)  # σ'(C − p_t)
         self.c = span.coordinates(self.delta[0])
         if geometry == "linf":
             size = onp.abs(self.c).sum(axis=1)
