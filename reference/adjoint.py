@@ -142,6 +142,14 @@ def weight_gradients(h, rho) -> network.Params:
     return [(left.T @ right, onp.ones(len(right), right.dtype) @ right) for left, right in zip(h, rho, strict=True)]
 
 
+def log_softmax(z):
+    """-> (log softmax of the rows of z (n, k), softmax): `numerics` on raw arrays, with one exponential for both."""
+    z = z - z.max(axis=1, keepdims=True)
+    p = onp.exp(z)
+    total = p.sum(axis=1, keepdims=True)
+    return z - onp.log(total), p / total
+
+
 class Span:
     """The vectors that an attack moves along, and the coordinates that stand for them (section 6).
 
@@ -228,13 +236,10 @@ class Step:
 
     def __init__(self, net: Pass, span: Span, t, C, eps: float, geometry: str):
         self.net, self.C, self.eps, self.geometry = net, C, eps, geometry
-        z = net.z - net.z.max(axis=1, keepdims=True)
-        p = onp.exp(z)
-        total = p.sum(axis=1, keepdims=True)
-        p /= total
-        self.p, self.p_t = p, onp.vecdot(p, t)
-        self.delta = net.backward(t - p)
-        gap = onp.vecdot(z, t) - onp.log(total[:, 0]) - onp.log(C)
+        log_p, self.p = log_softmax(net.z)
+        self.p_t = onp.vecdot(self.p, t)
+        self.delta = net.backward(t - self.p)
+        gap = onp.vecdot(log_p, t) - onp.log(C)
         self.sign, self.phi = onp.sign(gap), onp.abs(gap)
         slope = onp.tanh(0.5 * (C - self.p_t))  # 2σ − 1
         self.goes = (slope > 0).astype(slope.dtype)  # i_m

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import numpy as onp
 
-from .adjoint import Pass, Rows, Span, Unrolled, class_gaps, weight_gradients
+from .adjoint import Pass, Rows, Span, Unrolled, class_gaps, log_softmax, weight_gradients
 from .attacks.gradient_sign import unit_rows
 from .attacks.targets import RunningConfidence, distances, nearest, random_class
 from .network import Params
-from .numerics import log_softmax, norm, one_hot, sigmoid, softmax, softplus
+from .numerics import norm, one_hot, sigmoid, softplus
 from .objectives import Terms
 from .settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
 from .steps import Step
@@ -30,7 +30,7 @@ from .steps import Step
 def undefended(params: Params, x, y) -> Step:
     """Twin of `steps.undefended`."""
     net = Pass(params, x)
-    loss, z_bar = _cross_entropy(net.z, y)
+    loss, z_bar = _cross_entropy(*log_softmax(net.z), y)
     return {"cross_entropy": (1, loss)}, weight_gradients(net.h, net.backward(z_bar))
 
 
@@ -46,11 +46,11 @@ def pretraining(params: Params, x, y, weight_decay: float) -> Step:
 def adversarial_training(params: Params, x, y, s: AdversarialTraining) -> Step:
     """Twin of `steps.adversarial_training`: the pass at x gives r and half of the gradient."""
     clean = Pass(params, x)
-    loss, z_bar = _cross_entropy(clean.z, y)
+    loss, z_bar = _cross_entropy(*log_softmax(clean.z), y)
     signals = clean.backward(z_bar)
     w = clean.to_input(signals)
     attacked = Pass(params, x + s.epsilon * (onp.sign(w) if s.geometry == "linf" else unit_rows(w)))
-    worse, worse_bar = _cross_entropy(attacked.z, y)
+    worse, worse_bar = _cross_entropy(*log_softmax(attacked.z), y)
     terms: Terms = {"cross_entropy": (0.5, loss), "attacked": (0.5, worse)}
     return terms, _stacked(0.5, (clean.h, signals), (attacked.h, attacked.backward(worse_bar)))
 
@@ -58,16 +58,15 @@ def adversarial_training(params: Params, x, y, s: AdversarialTraining) -> Step:
 def virtual_adversarial(params: Params, x, y, s: VirtualAdversarial, start) -> Step:
     """Twin of `steps.virtual_adversarial`.  ∇_z KL(p ‖ softmax z) = softmax z − p, in the direction's search too."""
     n, clean = len(x), Pass(params, x)
-    log_p = log_softmax(clean.z)
-    p, d = onp.exp(log_p), unit_rows(onp.asarray(start, x.dtype))
+    (log_p, p), d = log_softmax(clean.z), unit_rows(onp.asarray(start, x.dtype))
     for _ in range(s.power_iterations):
         near = Pass(params, x + s.xi * d)
-        d = unit_rows(near.to_input(near.backward((softmax(near.z) - p) / n)))
-    loss, z_bar = _cross_entropy(clean.z, y)
+        d = unit_rows(near.to_input(near.backward((log_softmax(near.z)[1] - p) / n)))
+    loss, z_bar = _cross_entropy(log_p, p, y)
     moved = Pass(params, x + s.epsilon * d)
-    log_q = log_softmax(moved.z)
+    log_q, q = log_softmax(moved.z)
     terms: Terms = {"cross_entropy": (1, loss), "smoothness": (1, float(onp.vecdot(p, log_p - log_q).sum()) / n)}
-    q_bar = (onp.exp(log_q) - p) / n
+    q_bar = (q - p) / n
     return terms, _stacked(1, (clean.h, clean.backward(z_bar)), (moved.h, moved.backward(q_bar)))
 
 
@@ -94,10 +93,10 @@ def margin(params: Params, x, y, s: Margin) -> Step:
     return terms, _second_and_first(tau, net.h, share, delta)
 
 
-def _cross_entropy(z, y):
-    """-> (mean_i −log p_y, its derivative by z)."""
-    log_p, label = log_softmax(z), one_hot(y, z.shape[1], z.dtype)
-    return float(-onp.vecdot(log_p, label).sum()) / len(z), (onp.exp(log_p) - label) / len(z)
+def _cross_entropy(log_p, p, y):
+    """-> (mean_i −log p_y, its derivative by the logits)."""
+    label = one_hot(y, p.shape[1], p.dtype)
+    return float(-onp.vecdot(log_p, label).sum()) / len(p), (p - label) / len(p)
 
 
 def _stacked(weight: float, *passes) -> Params:
@@ -117,11 +116,11 @@ class ClassifierStep:
 
     def __init__(self, params: Params, x):
         self.params, self.x, self.at_x = params, x, Pass(params, x)
-        self.p, self.predicted = softmax(self.at_x.z), self.at_x.z.argmax(axis=1)
+        (self.log_p, self.p), self.predicted = log_softmax(self.at_x.z), self.at_x.z.argmax(axis=1)
         self.confidence = self.p.max(axis=1)
 
     def attack(self, running: RunningConfidence, s: Generator, rng: onp.random.Generator | None = None) -> None:
-        z, k, self.span = self.at_x.z, self.p.shape[1], Span(self.params[0][0], s.geometry)
+        z, self.span = self.at_x.z, Span(self.params[0][0], s.geometry)
         if s.targets == "nearest":
             gaps = class_gaps(self.at_x, self.span, self.predicted, s.geometry)
             targets = nearest(z, distances(z, gaps, self.predicted), self.predicted)
@@ -129,16 +128,16 @@ class ClassifierStep:
             targets = random_class(rng, z, self.predicted, weighted=s.targets == "softmax")
         C = {"running": running.value[targets], "own": self.confidence}.get(s.confidence, s.confidence)
         self.target_confidence = onp.full_like(self.confidence, C)
-        self.there = self._unrolled(self.at_x, None, one_hot(targets, k, z.dtype), self.target_confidence, s)
+        self.there = self._unrolled(self.at_x, None, self._one_hot(targets), self.target_confidence, s)
         self.images = self.x if self.there.c is None else self.x + self.span.pixels(self.there.c)
         self.at_x_hat = Pass(self.params, None, a=self.there.a)
         self.taken_for = self.at_x_hat.z.argmax(axis=1)
 
     def gradient(self, y, critic_params: Params, noise, s: AdversaryCritic) -> Step:
-        k, (loss, z_bar) = self.p.shape[1], _cross_entropy(self.at_x.z, y)
+        loss, z_bar = _cross_entropy(self.log_p, self.p, y)
         dtype, changed = self.p.dtype, self.taken_for != self.predicted
         share = (changed / max(changed.sum(), 1)).astype(dtype)  # of an example in a mean over S
-        own, taken_for = (one_hot(c, k, dtype) for c in (self.predicted, self.taken_for))
+        own, taken_for = self._one_hot(self.predicted), self._one_hot(self.taken_for)
 
         D = Pass(critic_params, self.images, 0.2, noise)
         d = onp.vecdot(D.z, taken_for)
@@ -162,6 +161,10 @@ class ClassifierStep:
             z_bar += (own_bar * self.confidence)[:, None] * (own - self.p)
         rows.add_pass(None, self.at_x.h, self.at_x.backward(z_bar))
         return terms, rows.gradient(self.span)
+
+    def _one_hot(self, classes):
+        """`numerics.one_hot` of classes that need no check."""
+        return onp.eye(self.p.shape[1], dtype=self.p.dtype)[classes]
 
     def _unrolled(self, net: Pass, c, t, C, s: Generator) -> Unrolled:
         return Unrolled(net, c, self.span, t, C, s.iterations, s.overshoot, s.eps, s.gradient, s.geometry)

@@ -13,6 +13,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 
 from ..errors import InputError
 from ..files import write_text
@@ -34,6 +35,9 @@ ASKED = [
     "attack",
 ]
 ASKED += ["adversarial-perturbation", "virtual-perturbation", *BOTH, *BASELINES]
+
+WELL_CONDITIONED = STEADY / 10
+"""What float32 may do to the definitions' own answers.  It stands for what it may do to another implementation's."""
 
 
 @st.composite
@@ -82,7 +86,7 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
                 values = build(p)
                 probed("numerics").NEAR = lambda v: None
                 expected = answers(definitions, p, values)
-                assume(rounding(definitions, p, values, expected) <= STEADY)
+                assume(rounding(definitions, p, values, expected) <= WELL_CONDITIONED)
             done[0] += 1
             cases = [Case(row[0], p.name, row[1], row[2], {a: values[v] for a, v in row[4].items()}, expected[row[0]],
                           row[5], p.about, sizes={"n": len(p.rows), "d": p.sizes[0], "k": p.sizes[-1]})
@@ -94,7 +98,7 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
 
         try:
             check()
-        except AssertionError:
+        except (AssertionError, Flaky):  # what failed once is reported, whether or not it shrinks
             pass
     if not smallest:
         print(f"{adapter.name}, {dtype}: {done[0]} random problems of seed {seed}, no difference")
