@@ -155,8 +155,8 @@ def test_rows_are_timed_in_turn_and_prepared_each_time():
         return rows.Job(lambda: calls.append(name), before=lambda: calls.append(f"before {name}"))
 
     times = measure.interleave({"a": job("a"), "b": job("b")}, 0, least=2)
-    a, b = ["before a", "a"], ["before b", "b"]
-    assert calls == a + b + a + b + b + a  # once untimed, then rounds that take turns to begin
+    a, b = 2 * ["before a", "a"], 2 * ["before b", "b"]  # the first of both is not timed
+    assert calls == a + b + b + a  # rounds take turns to begin
     assert [len(t) for t in times.values()] == [2, 2]
 
 
