@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from autograd import elementwise_grad, make_vjp
 from calculus import leaves, size
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import problems
 
@@ -215,9 +215,19 @@ PRECISIONS = pytest.mark.parametrize(
 @PRECISIONS
 @given(problem=problems(), generator=SETTINGS)
 def test_the_fused_steps(problem, generator, dtype, tolerance):
-    """The adversary critic's two steps as a whole, by hand, against the plain definitions, in every mode."""
+    """The adversary critic's two steps as a whole, by hand, against the plain definitions, in every mode.
+
+    In float32 only where the problem is well-conditioned: where float64 moves the plain step itself by 1e-5 at most.
+    """
     p, s = problem.cast(dtype), AdversaryCritic(generator=generator)
-    plain, fast = both_steps(p, s, steps), both_steps(p, s, fused)
+    plain = both_steps(p, s, steps)
+    if dtype is np.float32:
+        double = both_steps(problem, s, steps)
+        assume(np.array_equal(plain["taken_for"], double["taken_for"]))
+        for (_, single), (_, exact) in ((plain[step], double[step]) for step in ("critic", "classifier")):
+            a, b = leaves(single), leaves(exact)
+            assume(size([u - v for u, v in zip(a, b, strict=True)]) <= 1e-5 * max(size(b), 1e-3))
+    fast = both_steps(p, s, fused)
     assert np.array_equal(plain["taken_for"], fast["taken_for"])
     for name in plain:
         compare = assert_same_step if name in ("critic", "classifier") else assert_close
