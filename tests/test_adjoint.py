@@ -16,8 +16,11 @@ from strategies import problems
 
 from reference import adjoint, critic, fused, network, objectives, steps, twins
 from reference.attacks import as_model, targets
+from reference.attacks.gradient_sign import unit_rows
 from reference.attacks.high_confidence import unrolled
+from reference.attacks.virtual import virtual_direction
 from reference.errors import InputError
+from reference.numerics import softmax
 from reference.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
 from reference.twins import TWINS
 
@@ -224,9 +227,7 @@ def test_the_fused_steps(problem, generator, dtype, tolerance):
     if dtype is np.float32:
         double = both_steps(problem, s, steps)
         assume(np.array_equal(plain["taken_for"], double["taken_for"]))
-        for (_, single), (_, exact) in ((plain[step], double[step]) for step in ("critic", "classifier")):
-            a, b = leaves(single), leaves(exact)
-            assume(size([u - v for u, v in zip(a, b, strict=True)]) <= 1e-5 * max(size(b), 1e-3))
+        assume(not any(moved_by_rounding(plain[step], double[step]) for step in ("critic", "classifier")))
     fast = both_steps(p, s, fused)
     assert np.array_equal(plain["taken_for"], fast["taken_for"])
     for name in plain:
@@ -234,20 +235,49 @@ def test_the_fused_steps(problem, generator, dtype, tolerance):
         compare(plain[name], fast[name], tolerance)
 
 
+def moved_by_rounding(single, double):
+    """Whether float32 moves a step's terms or its gradient by more than 1e-5."""
+    values = [[weight * value for weight, value in terms.values()] for terms, _ in (single, double)]
+    pairs = [(leaves(single[1]), leaves(double[1])), *(([a], [b]) for a, b in zip(*values, strict=True))]
+    return any(size([u - v for u, v in zip(a, b, strict=True)]) > 1e-5 * max(size(b), 1e-3) for a, b in pairs)
+
+
+def flat_somewhere(p, s, start):
+    """Whether the network does not tell some image from its neighbour in the search for the direction."""
+
+    def moved(d):
+        return softmax(network.logits(p.params, p.x + s.xi * d)) - softmax(network.logits(p.params, p.x))
+
+    def logits(v):
+        return network.logits(p.params, v)
+
+    ways = [unit_rows(start)] + [virtual_direction(logits, p.x, start, s.xi, i) for i in range(1, s.power_iterations)]
+    return min(np.linalg.norm(moved(d), axis=1).min() for d in ways) < 1e-4
+
+
 @PRECISIONS
 @given(problem=problems(), geometry=GEOMETRIES, epsilon=st.sampled_from((0.1, 0.5)), iterations=st.integers(1, 2))
 def test_the_other_fused_steps(problem, geometry, epsilon, iterations, dtype, tolerance):
     """Cross-entropy, weight decay, adversarial and virtual adversarial training, the margin loss."""
     p = problem.cast(dtype)
-    for name, *rest in (
-        ("undefended",),
-        ("pretraining", 0.1),
-        ("adversarial_training", AdversarialTraining(epsilon, geometry)),
-        ("virtual_adversarial", VirtualAdversarial(epsilon, 0.1, iterations), p.start),
-        ("margin", Margin(epsilon, geometry)),
+    for name, settings in (
+        ("undefended", []),
+        ("pretraining", [0.1]),
+        ("adversarial_training", [AdversarialTraining(epsilon, geometry)]),
+        ("virtual_adversarial", [VirtualAdversarial(epsilon, 0.1, iterations)]),
+        ("margin", [Margin(epsilon, geometry)]),
     ):
-        plain, fast = (getattr(via, name)(p.params, p.x, p.y, *rest) for via in (steps, fused))
-        assert_same_step(plain, fast, tolerance)
+
+        def step(via, p, name=name, settings=settings):
+            start = [p.start] if name == "virtual_adversarial" else []
+            return getattr(via, name)(p.params, p.x, p.y, *settings, *start)
+
+        if name == "virtual_adversarial" and flat_somewhere(p, *settings, p.start):
+            continue  # its direction is rounding, made a unit vector
+        plain = step(steps, p)
+        if dtype is np.float32 and moved_by_rounding(plain, step(steps, problem)):
+            continue
+        assert_same_step(plain, step(fused, p), tolerance)
 
 
 def test_both_modules_take_the_same_steps():
