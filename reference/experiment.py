@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import pickle
-import signal
-import sys
 import time
-import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import numpy as onp
@@ -24,6 +16,7 @@ from .data import Digits, Split, load, load_idx
 from .errors import InputError
 from .evaluate import Evaluation, check_not_blank, evaluate, measure, robust_accuracy
 from .numerics import predict
+from .runs import side_by_side
 from .settings import Experiment, Training
 from .train import State, train
 
@@ -138,44 +131,6 @@ def attack(plan: Experiment, name: str, seed: int, state: State, data: Digits) -
     return Outcome(name, seed, state.history, true, predicted, curves, sheet, 0.0, 0.0)
 
 
-def _work(results, plan: Experiment, name: str, seed: int, *rest) -> None:
-    """One run in a process of its own: ("epoch", report's arguments) per epoch, then ("done" or "failed", what)."""
-    # The parent hears Ctrl-C and ends its workers, who tidy up half-written files on their way out.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        last = "done", run(plan, name, seed, *rest, lambda *epoch: results.send(("epoch", epoch)))
-    except Exception as error:
-        last = "failed", _portable(error)
-    results.send(last)
-
-
-def _portable(error: Exception) -> Exception:
-    """`error` with its traceback as a note, fit to be sent; its type and message alone if it cannot be pickled."""
-    error.add_note(traceback.format_exc())
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        plain = RuntimeError(f"{type(error).__name__}: {error}")
-        plain.__notes__ = error.__notes__
-        return plain
-    return error
-
-
-@contextmanager
-def _interrupts_held():
-    """Ctrl-C waits until the end of the block, and never reaches the processes started in it (a mask is inherited)."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # else the first process starts it, and that lifts the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def run_all(
     plan: Experiment,
     out: Path,
@@ -192,44 +147,10 @@ def run_all(
     they are on Ctrl-C.
     """
     waiting = [(name, seed) for seed in range(plan.seeds) for name in plan.defences]
-    # Taken from the end.  The critic takes longest: begin with it, so that nothing waits for it at the end.
-    waiting.sort(key=lambda task: task[0] == "critic")
-    context = multiprocessing.get_context("spawn")
-    running: dict[Connection, tuple[str, int, multiprocessing.process.BaseProcess]] = {}
-    outcomes: dict[tuple[str, int], Outcome] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < max(1, jobs):
-                name, seed = waiting.pop()
-                checkpoint = Path(out) / "checkpoints" / f"{name}-{seed}.npz"
-                results, theirs = context.Pipe(duplex=False)
-                arguments = (theirs, plan, name, seed, checkpoint, resume, folder)
-                process = context.Process(target=_work, args=arguments, daemon=True)
-                with _interrupts_held():
-                    process.start()
-                    running[results] = name, seed, process
-                theirs.close()  # so that the end of the process is the end of `results`
-            for results in wait(list(running)):
-                name, seed, process = running[results]
-                try:
-                    kind, what = results.recv()
-                except (EOFError, OSError):
-                    process.join()
-                    raise ChildProcessError(
-                        f"the process of {name}, seed {seed}, died (exit code {process.exitcode}), perhaps for want of "
-                        "memory: use fewer jobs, and resume"
-                    ) from None
-                if kind == "failed":
-                    raise what
-                if kind == "done":
-                    outcomes[name, seed] = what
-                    del running[results]
-                    process.join()
-                elif report is not None:
-                    report(*what)
-    finally:
-        for _, _, process in running.values():
-            process.terminate()
-        for _, _, process in running.values():
-            process.join()
-    return [outcomes[name, seed] for name in plan.defences for seed in range(plan.seeds)]
+    waiting.sort(key=lambda task: task[0] != "critic")  # it takes longest: nothing waits for it at the end
+    tasks = {}
+    for name, seed in waiting:
+        checkpoint = Path(out) / "checkpoints" / f"{name}-{seed}.npz"
+        tasks[f"{name}, seed {seed}"] = plan, name, seed, checkpoint, resume, folder
+    outcomes = side_by_side(run, tasks, jobs, report=report or (lambda *_: None))
+    return [outcomes[f"{name}, seed {seed}"] for name in plan.defences for seed in range(plan.seeds)]

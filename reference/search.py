@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -26,7 +24,8 @@ from .errors import InputError
 from .evaluate import evaluate
 from .files import write_json
 from .report import grid
-from .settings import DEMO, AdversarialTraining, Defence, Generator, Margin, Undefended, VirtualAdversarial
+from .runs import collect
+from .settings import DEMO, AdversarialTraining, Defence, Generator, Margin, Training, Undefended, VirtualAdversarial
 from .train import train
 
 _BASE = DEMO.defences["critic"]
@@ -62,16 +61,13 @@ def short(defence: Defence, other: Defence | None = None) -> str:
     return ", ".join(filter(None, words))
 
 
-def judge(name: str, defence: Defence, seed: int = 0) -> dict:
-    """Train one candidate by DEMO's recipe and measure it on the validation split."""
-    data, began = load(DEMO.side), time.perf_counter()
-    state = train(data, defence, DEMO.training, seed)
+def judge(defence: Defence, training: Training, seed: int) -> dict:
+    """Train one candidate and measure it on the validation split."""
+    data = load(DEMO.side)
+    state = train(data, defence, training, seed)
     attacks = {"DeepFool": deepfool, "high-confidence": high_confidence}
     found = evaluate(adjoint.as_model(state.params), *data.validation, attacks)
-    rho = {attack: robustness.rho for attack, robustness in found.attacks.items()}
-    seconds = time.perf_counter() - began
-    about = {"name": name, "settings": repr(defence), "training": repr(DEMO.training), "seed": seed}
-    return about | {"error": found.error, "rho": rho, "seconds": round(seconds)}
+    return {"error": found.error, "rho": {attack: r.rho for attack, r in found.attacks.items()}}
 
 
 def select(results: Sequence[dict]) -> tuple[dict, dict]:
@@ -104,26 +100,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def search(out: Path, only: str | None, jobs: int) -> list[dict]:
-    """Judge the candidates that the file `out` does not hold yet, and add them to it."""
-    if jobs < 1:
-        raise InputError(f"--jobs {jobs}: give at least 1")
+    """Judge the candidates that the file `out` does not hold yet, and add them to it -> all that it then holds."""
     try:
-        results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
-        done = {(result["name"], result["settings"], result["training"]) for result in results}
+        kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+        before = len([record["name"] + record["settings"] for record in kept])
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise InputError(f"{out} is not a file of this program ({error}): remove it, or name another") from None
-    tasks = [(name, c) for name, cs in CANDIDATES.items() for c in cs if only in (None, name)]
-    tasks = [(name, c) for name, c in tasks if (name, repr(c), repr(DEMO.training)) not in done]
-    if not tasks:
-        return results
-    write_json(out, results)  # fails now, not after the first training
+    tasks = [
+        ({"name": name, "settings": repr(c), "training": repr(DEMO.training), "seed": 0}, (c, DEMO.training, 0))
+        for name, candidates in CANDIDATES.items()
+        for c in candidates
+        if only in (None, name)
+    ]
+
+    def save(records):
+        kept[:] = records
+        write_json(out, records)
+        if len(records) > before:
+            print(table(records[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for the processes about to start
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for future in [pool.apply_async(judge, task) for task in tasks]:
-            results.append(future.get())
-            write_json(out, results)
-            print(table(results[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
-    return results
+    collect(judge, tasks, kept, save, jobs)
+    return kept
 
 
 def table(results: Sequence[dict]) -> str:

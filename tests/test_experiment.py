@@ -13,10 +13,10 @@ from dataclasses import fields, is_dataclass, replace
 import numpy as np
 import pytest
 
-from reference import experiment
+from reference import experiment, runs
 from reference.data import Split, load
 from reference.errors import DivergenceError, InputError
-from reference.experiment import _portable, estimate, run, run_all, with_epochs
+from reference.experiment import estimate, run, run_all, with_epochs
 from reference.settings import DEMO, QUICK, Training, Undefended
 from reference.train import load_checkpoint
 
@@ -174,7 +174,7 @@ def test_an_interrupt_while_a_process_starts_is_neither_lost_nor_heard_by_it():
     ask = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
     heard = []
     with pytest.raises(KeyboardInterrupt):
-        with experiment._interrupts_held():
+        with runs._interrupts_held():
             os.kill(os.getpid(), signal.SIGINT)
             heard.append(subprocess.check_output([sys.executable, "-c", ask]).strip())
     assert heard == [b"True"]
@@ -194,7 +194,7 @@ def test_every_exception_can_be_sent(error, kind, says):
     try:
         raise error
     except Exception as caught:
-        back = pickle.loads(pickle.dumps(_portable(caught)))
+        back = pickle.loads(pickle.dumps(runs._portable(caught)))
     assert type(back) is kind and says in str(back)
     assert any("test_every_exception" in note for note in back.__notes__)
 

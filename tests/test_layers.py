@@ -7,7 +7,7 @@ import reference
 
 ROOT = Path(reference.__file__).parent
 ORDER = """
-    errors checks files numerics settings
+    errors checks files runs numerics settings
     data.digits data.idx data data.build_mnist_5k
     network critic losses
     attacks.model attacks.result attacks.targets attacks.high_confidence attacks.deepfool attacks.carlini_wagner

@@ -48,31 +48,15 @@ def test_only_what_is_missing_is_judged_and_kept(tmp_path, monkeypatch, capsys):
     """At the smallest size: one candidate, then nothing."""
     tiny = settings.replace(settings.DEMO.training, hidden=(), epochs=1, pretrain_epochs=0)
     monkeypatch.setattr(search, "DEMO", settings.replace(settings.DEMO, training=tiny))
-    judged = []
-
-    class Pool:
-        def __init__(self, jobs):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def apply_async(self, function, task):
-            judged.append(task)
-            value = function(*task)
-            return type("Future", (), {"get": lambda self: value})()
-
-    monkeypatch.setattr(search.multiprocessing, "get_context", lambda _: type("Context", (), {"Pool": Pool}))
     out = tmp_path / "search.json"
-    for _ in range(2):
-        assert search.main(["--only", "undefended", "--out", str(out)]) == 0
-    assert len(judged) == 1
+    assert search.main(["--only", "undefended", "--out", str(out)]) == 0
+    first = capsys.readouterr()
+    assert len(first.err.splitlines()) == 1 and "undefended" in first.err
+    assert search.main(["--only", "undefended", "--out", str(out)]) == 0
+    again = capsys.readouterr()
+    assert again.err == "" and again.out == first.out
     (kept,) = json.loads(out.read_text())
-    assert 0 < kept["error"] < 0.9 and kept["rho"]["DeepFool"] > 0
-    assert "undefended" in capsys.readouterr().out
+    assert 0 < kept["error"] < 0.9 and kept["rho"]["DeepFool"] > 0 and kept["seconds"] > 0
 
 
 @pytest.mark.parametrize("content", ("{", '{"a": 1}', "[1]"))
