@@ -17,16 +17,9 @@ from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from reference import experiment, pictures, report, settings  # noqa: E402
-from reference.errors import DivergenceError, InputError  # noqa: E402
+from reference.command import Parser, answer  # noqa: E402
+from reference.errors import InputError  # noqa: E402
 from reference.files import write_json, write_text  # noqa: E402
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as any other unfit input: in one line."""
-
-    def error(self, message: str):
-        raise InputError(f"{message}; see --help")
-
 
 CHECKPOINTS = "One file per defence and seed, rewritten after every epoch; `demo.py --resume` goes on from them.\n"
 
@@ -149,24 +142,8 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Do what the command line asks -> the exit status."""
-    try:
-        run(arguments(argv))
-    except InputError as error:
-        print(f"demo.py: {error}", file=sys.stderr)
-        return 2
-    except (DivergenceError, ChildProcessError) as error:
-        print(f"demo.py: {error}", file=sys.stderr)
-        return 1
-    except MemoryError as error:
-        print(f"demo.py: not enough memory ({error}): use smaller --hidden layers, or fewer --jobs", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        sys.stdout = None  # nobody reads on: say nothing more, not even at exit
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted: the epochs done are kept; add --resume to the same command to go on", file=sys.stderr)
-        return 130
-    return 0
+    kept = "the epochs done are kept; add --resume to the same command to go on"
+    return answer("demo.py", lambda: run(arguments(argv)), kept)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def digit_sheet(
         bar.set_label("change of a pixel", fontsize=FONT)
     title = "Did the attack only add noise, or did it draw the new digit?"
     text = "Above each image: the label attacked → the class it is taken for. Perturbations share one colour scale."
-    return _caption(figure, title, f"{text} {note}")
+    return caption(figure, title, f"{text} {note}")
 
 
 def robust_accuracy(
@@ -114,7 +114,7 @@ def robust_accuracy(
     names = list(dict.fromkeys(name for panel in curves.values() for name in panel))
     for axes, (attack, panel) in zip(panels[: len(curves)], curves.items(), strict=True):
         for name, (radii, accuracy) in panel.items():
-            colour, style, marker = _look(name, names)
+            colour, style, marker = look(name, names)
             radii, percent = onp.asarray(radii, float), 100 * onp.asarray(accuracy, float)
             if attack in fixed_radii:
                 axes.plot(radii, percent, color=colour, ls=style, lw=1, marker=marker, ms=7, mfc="white", mew=1.8)
@@ -124,14 +124,14 @@ def robust_accuracy(
         axes.set_xlabel("perturbation norm ‖r‖", fontsize=FONT)
         axes.set_ylim(-2, 102)
         axes.set_xlim(left=0)
-        _plain(axes)
+        plain(axes)
     panels[0].set_ylabel("accuracy (%)", fontsize=FONT)
-    looks = [_look(name, names) for name in names]
+    looks = [look(name, names) for name in names]
     handles = [Line2D([], [], color=c, ls=s, lw=2.2, marker=m if fixed_radii else "", mfc="white") for c, s, m in looks]
     figure.legend(handles, [_wrap(name, 16) for name in names], loc="outside right upper", fontsize=FONT, frameon=False)
     title = "How far must an image be moved before it is misclassified?"
     text = "Higher and further right is more robust; at ‖r‖ = 0 the curve is the accuracy on clean images."
-    return _caption(figure, title, f"{text} {note}")
+    return caption(figure, title, f"{text} {note}")
 
 
 class Panel(NamedTuple):
@@ -195,7 +195,7 @@ def two_kinds(
     figure.legend(handles=handles, loc="outside right upper", fontsize=FONT, frameon=False)
     title = "Kind I: taken for a class that it does not look like.  Kind II: it really looks like that class."
     text = f"Lines run from a test point to where the attack leaves it (the first {arrows}; the counts are of all)."
-    return _caption(figure, title, f"{text} {note}")
+    return caption(figure, title, f"{text} {note}")
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], note: str = "") -> Figure:
@@ -223,7 +223,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], note
         axes.set_ylim(bottom=0)
     text = "Loss terms are means over an epoch, unweighted; errors are taken at its end."
     text += " Bottom: the critic and the attack that it judges." if critics else ""
-    return _caption(figure, "How training went", f"{text} {note}")
+    return caption(figure, "How training went", f"{text} {note}")
 
 
 GROUPS = {  # panel -> keys of the records
@@ -253,16 +253,17 @@ def _curves(axes, records, group: str, keys: Sequence[str]) -> None:
     axes.set_ylabel(group, fontsize=FONT)
     if len(axes.lines) > 0:
         axes.legend(fontsize=FONT - 1, frameon=False)
-    _plain(axes)
+    plain(axes)
 
 
-def _look(name: str, names: Sequence[str]):
+def look(name: str, names: Sequence[str]):
     """A defence's colour, line style and marker: the same in every picture if it is one of the five."""
     i = [*KNOWN, *(other for other in names if other not in KNOWN)].index(name) % len(COLOURS)
     return COLOURS[i], STYLES[i], MARKERS[i]
 
 
-def _plain(axes) -> None:
+def plain(axes) -> None:
+    """A light grid, and no frame above and to the right."""
     axes.grid(color="0.9", lw=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=FONT - 1)
@@ -279,7 +280,7 @@ def _wrap(text: str, width: float) -> str:
     return textwrap.fill(text, int(width))
 
 
-def _caption(figure: Figure, title: str, text: str) -> Figure:
+def caption(figure: Figure, title: str, text: str) -> Figure:
     """The claim above the picture and what to look at below it, both wrapped to the figure's width."""
     characters = figure.get_figwidth() * 72 / (0.52 * FONT)
     figure.suptitle(_wrap(title, characters / 1.35), x=0.01, ha="left", fontsize=FONT + 3, weight="bold")

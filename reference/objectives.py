@@ -146,10 +146,11 @@ def generate(params, x, targets, running: RunningConfidence, s: Generator, via: 
     own = pick(softmax(z), predict(z))
     C = {"running": running.value[targets], "own": own}.get(s.confidence, s.confidence)
     C = like(C, x) * onp.ones_like(running.value[targets])
-    return Attacked(z, own, _attack(params, x, targets, C, s, via), C)
+    return Attacked(z, own, attack(params, x, targets, C, s, via), C)
 
 
-def _attack(params, x, targets, confidence, s: Generator, via: Routes):
+def attack(params, x, targets, confidence, s: Generator, via: Routes = PLAIN):
+    """A_f(x, t; C) as the generator `s` has it; what is held fixed is for the caller to say."""
     return via.unrolled(params, x, targets, confidence, s.iterations, s.overshoot, s.eps, s.gradient, s.geometry)
 
 
@@ -164,7 +165,7 @@ def judge(params, attacked: Attacked, x, y, critic_params, noise, s: AdversaryCr
     y_hat = predict(via.logits(fixed(params), stop_gradient(x_hat)))
     changed = y_hat != predict(z)
     D = via.scores(fixed(critic_params), x_hat, noise)
-    x_back = _attack(params, stop_gradient(x_hat), predict(z), own, s.generator, via)
+    x_back = attack(params, stop_gradient(x_hat), predict(z), own, s.generator, via)
     return {
         "cross_entropy": (1, losses.cross_entropy(z, y)),
         "critic": (s.critic_weight, losses.fool_loss(D, y_hat, changed)),

@@ -9,7 +9,6 @@ true label.  The test split is not touched.  About an hour on 2 cores; results t
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from . import adjoint
 from .attacks import deepfool, high_confidence
+from .command import Parser, answer
 from .data import load
 from .errors import InputError
 from .evaluate import evaluate
@@ -83,20 +83,16 @@ def select(results: Sequence[dict]) -> tuple[dict, dict]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, then print every candidate and the choices -> the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m reference.search", description=__doc__.partition("\n")[0])
+    parser = Parser(prog="python -m reference.search", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=list(CANDIDATES), help="one defence (default: all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--out", type=Path, default=Path("results/search.json"), help="default: results/search.json")
-    args = parser.parse_args(argv)
-    try:
+
+    def work():
+        args = parser.parse_args(argv)
         print(table(search(args.out, args.only, args.jobs)))
-    except InputError as error:
-        print(f"reference.search: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: what was measured is kept; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+
+    return answer("reference.search", work, "what was measured is kept; the same command goes on")
 
 
 def search(out: Path, only: str | None, jobs: int) -> list[dict]:

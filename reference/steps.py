@@ -57,6 +57,8 @@ class ClassifierStep:
     The generator runs once, for the critic and for θ: its reverse waits for what the critic will say.
     """
 
+    judge = staticmethod(objectives.judge)  # a subclass may have another objective
+
     def __init__(self, params: Params, x, via: Routes = PLAIN):
         self.params, self.x, self.via = params, x, via
         z = via.logits(params, x)
@@ -72,9 +74,9 @@ class ClassifierStep:
         self.taken_for = predict(self.via.logits(self.params, self.images))
 
     def gradient(self, y, critic_params: Params, noise, s: AdversaryCritic) -> Step:
-        """The terms of `objectives.adversary_critic` against this critic, and the gradient of their total by θ."""
+        """The terms of `judge` against this critic, and the gradient of their total by θ."""
         terms, (direct, through_attack) = differentiate(
-            lambda both: objectives.judge(both[0], Attacked(*both[1]), self.x, y, critic_params, noise, s, self.via),
+            lambda both: self.judge(both[0], Attacked(*both[1]), self.x, y, critic_params, noise, s, self.via),
             (self.params, tuple(self.attacked)),
         )
         indirect = self.to_theta(through_attack)

@@ -90,7 +90,7 @@ MUTANTS = [
     ),
     Mutant(
         "cycle-input-attached", CRITIC_TERMS, "objectives.py",
-        "_attack(params, stop_gradient(x_hat), predict(z), own,", "_attack(params, x_hat, predict(z), own,",
+        "attack(params, stop_gradient(x_hat), predict(z), own,", "attack(params, x_hat, predict(z), own,",
         "The cycle term's gradient flows through the image it starts from.",
     ),
     Mutant(

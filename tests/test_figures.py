@@ -141,7 +141,7 @@ def test_accuracy_is_a_step_curve_or_markers_in_percent():
 def test_a_defence_looks_the_same_in_every_picture():
     together, alone = accuracy().axes[0].lines[1], accuracy(["adversary critic"]).axes[0].lines[0]
     assert together.get_color() == alone.get_color() and together.get_linestyle() == alone.get_linestyle()
-    assert len({figures._look(name, ["own", "other"]) for name in (*figures.KNOWN, "own", "other")}) == 7
+    assert len({figures.look(name, ["own", "other"]) for name in (*figures.KNOWN, "own", "other")}) == 7
 
 
 def test_titles_count_both_kinds_and_the_failures():

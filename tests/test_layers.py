@@ -7,7 +7,7 @@ import reference
 
 ROOT = Path(reference.__file__).parent
 ORDER = """
-    errors checks files runs numerics settings
+    errors command checks files runs numerics settings
     data.digits data.idx data data.build_mnist_5k
     network critic losses
     attacks.model attacks.result attacks.targets attacks.high_confidence attacks.deepfool attacks.carlini_wagner
@@ -22,6 +22,7 @@ ORDER = """
     conformance.variants conformance.mistakes conformance.by_hand conformance.problems conformance.generate
     conformance.measure conformance.random_cases conformance.__main__
     bench bench.problem bench.rows bench.rivals bench.products bench.measure bench.growth bench.__main__
+    studies.study studies.measures studies.cycle
     studies.scoring studies.survey studies studies.__main__
 """.split()
 

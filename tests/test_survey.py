@@ -417,17 +417,18 @@ def test_published_values_are_the_papers():
 
 
 def test_without_a_name_the_studies_are_listed(capsys):
+    """Each with its question and, where one is shipped, what was found."""
     assert command.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(command.STUDIES)
-    assert lines[0].endswith(survey.__doc__.splitlines()[0])
+    heads = [line for line in lines if line and not line.startswith(" ")]
+    assert [line.split()[0] for line in heads] == [*command.STUDIES, "survey"]
+    assert heads[-1].endswith(survey.__doc__.splitlines()[0])
 
 
 @pytest.mark.parametrize("argv", [["other"], ["survey"], ["survey", "score"], ["survey", "make", "--images", "x"]])
 def test_a_wrong_command_line_is_status_2(argv, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        command.main(argv)
-    assert stopped.value.code == 2 and "usage:" in capsys.readouterr().err
+    assert command.main(argv) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -439,4 +440,5 @@ def test_the_exit_status_says_what_went_wrong(error, code, monkeypatch, capsys):
 
     monkeypatch.setattr(survey, "run", fail)
     assert command.main(["survey", "score", "any"]) == code
-    assert capsys.readouterr().err.strip() in ("reference.studies: wrong", "interrupted")
+    said = capsys.readouterr().err.strip()
+    assert said == "reference.studies: wrong" or (code == 130 and said.startswith("interrupted: what was measured"))

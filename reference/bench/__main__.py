@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as onp
 
+from ..command import Parser, answer
 from ..errors import InputError
 from ..figures import save
 from ..files import write_json
@@ -39,7 +40,7 @@ LIMITS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 0, 1 if a row disagreed, 2 for a wrong request, 130 on Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m reference.bench", description=__doc__.split("\n\n")[0])
+    parser = Parser(prog="python -m reference.bench", description=__doc__.split("\n\n")[0])
     parser.add_argument("--scale", choices=("demo", "paper", "both"), default="both", help="default: both")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
     parser.add_argument("--seconds", type=float, default=20, help="for each column (default: 20; at least 5 rounds)")
@@ -48,22 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="tiny networks, one thread: to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("results/bench.json"), help="default: results/bench.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    try:
+
+    def request() -> int:
+        args = parser.parse_args(argv)
         if args.worker:
             task = json.loads(args.worker)
             pin(task.pop("threads"))
             print(json.dumps(work(**task)))
             return 0
         results = run(args)
-    except InputError as error:
-        print(f"reference.bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: what was measured before is kept", file=sys.stderr)
-        return 130
-    print(f"written to {args.out}")
-    return int(any(result["refused"] for result in results["scales"]))
+        print(f"written to {args.out}")
+        return int(any(result["refused"] for result in results["scales"]))
+
+    return answer("reference.bench", request, "what was measured before is kept")
 
 
 def run(args: argparse.Namespace) -> dict:

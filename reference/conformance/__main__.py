@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..command import Parser, answer
 from ..errors import InputError
 from ..files import write_json
 from . import offline, report
@@ -24,7 +25,7 @@ from .live import Live
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m reference.conformance", description=__doc__.partition("\n\n")[2])
+    parser = Parser(prog="python -m reference.conformance", description=__doc__.partition("\n\n")[2])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name, about, *, judged=False):
@@ -151,37 +152,30 @@ class Adapter:
 '''
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def execute(args: argparse.Namespace) -> int | None:
     """Do what the command line asks -> the exit status."""
-    try:
-        args = arguments(argv)
-        match args.command:
-            case "run":
-                return run(args)
-            case "check":
-                return check(args)
-            case "export":
-                offline.export(args.folder, selected(args.only), args.dtype)
-                print(f"fill {args.folder / offline.SHEET}; {args.folder / 'README.txt'} says how")
-            case "list":
-                print(listing(selected(args.only)), end="")
-                print("levels: " + ", ".join(f"{i} {title}" for i, title in enumerate(LEVELS)))
-            case "template":
-                print(template(), end="")
-            case "explain":
-                if args.id not in load():
-                    raise InputError(f"explain {args.id}: there is no such case; the command list prints them")
-                print(report.explain(load()[args.id]), end="")
-    except InputError as error:
-        print(f"reference.conformance: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        sys.stdout = None
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    return 0
+    match args.command:
+        case "run":
+            return run(args)
+        case "check":
+            return check(args)
+        case "export":
+            offline.export(args.folder, selected(args.only), args.dtype)
+            print(f"fill {args.folder / offline.SHEET}; {args.folder / 'README.txt'} says how")
+        case "list":
+            print(listing(selected(args.only)), end="")
+            print("levels: " + ", ".join(f"{i} {title}" for i, title in enumerate(LEVELS)))
+        case "template":
+            print(template(), end="")
+        case "explain":
+            if args.id not in load():
+                raise InputError(f"explain {args.id}: there is no such case; the command list prints them")
+            print(report.explain(load()[args.id]), end="")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line -> the exit status."""
+    return answer("reference.conformance", lambda: execute(arguments(argv)), "")
 
 
 if __name__ == "__main__":

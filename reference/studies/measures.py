@@ -1,0 +1,67 @@
+"""What several studies measure: robustness of a trained classifier, and training with another objective."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as onp
+
+from .. import adjoint, fused, steps
+from ..attacks import deepfool, high_confidence
+from ..data import Digits
+from ..evaluate import Evaluation, evaluate
+from ..experiment import SHEET_CONFIDENCE
+from ..network import Params
+from ..numerics import predict
+from ..standin import StandIn
+from ..twins import TWINS
+
+
+def robustness(params: Params, data: Digits, images: int, stand_in: StandIn | None = None) -> dict:
+    """Error on all test images, and of the first `images`: ρ by DeepFool and by the high-confidence attack.
+
+    Attacks start from the true label.  -> {error, deepfool, high_confidence, success} and for one seed's sake half of
+    each 95 % interval, {.._half}.  With a `stand_in`, "looks_like": the share of images attacked to C = 0.8 that look
+    to it like the class they are taken for.
+    """
+    model = adjoint.as_model(params)
+    x, y = data.test.x[:images], data.test.y[:images]
+    found = evaluate(model, x, y, {"deepfool": deepfool, "high_confidence": high_confidence})
+    whole = Evaluation(predict(model.logits(data.test.x)), data.test.y, {})
+    low, high = whole.error_interval()
+    record = {"error": whole.error, "error_half": (high - low) / 2}
+    for name, attack in found.attacks.items():
+        low, high = attack.interval()
+        record |= {name: attack.rho, f"{name}_half": (high - low) / 2}
+    record["success"] = found.attacks["high_confidence"].success_rate
+    if stand_in is not None:
+        record["looks_like"] = looks_like(model, x, y, stand_in)
+    return {key: float(value) if onp.isfinite(value) else None for key, value in record.items()}
+
+
+def looks_like(model, x, y, stand_in: StandIn) -> float:
+    """The share of attacked images (C = 0.8, classified right before) that look like the class they are taken for.
+
+    The mean over the stand-in's two classifiers; nan if no attack succeeded.
+    """
+    attacked = high_confidence(model, x, ("true", y), SHEET_CONFIDENCE)
+    taken_for = predict(model.logits(attacked.images))
+    rows = attacked.success & (predict(model.logits(x)) == y)
+    if not rows.any():
+        return onp.nan
+    shares = stand_in.shares(attacked.images[rows], taken_for[rows], y[rows])
+    return float(onp.mean([share["changed"] for share in shares.values()]))
+
+
+def with_objective(judge) -> SimpleNamespace:
+    """For `train(via=..)`: the fused steps, but the critic's classifier step has the objective `judge`, by autograd.
+
+    judge: as `objectives.judge`, with the same arguments.
+    """
+
+    class ClassifierStep(steps.ClassifierStep):
+        def __init__(self, params, x):
+            super().__init__(params, x, TWINS)
+
+    ClassifierStep.judge = staticmethod(judge)
+    return SimpleNamespace(**vars(fused) | {"ClassifierStep": ClassifierStep})

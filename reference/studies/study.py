@@ -1,0 +1,179 @@
+"""What every study is: measurements over settings and seeds, a table with its spread, a picture, and a finding.
+
+A study is a module.  The first line of its docstring is the question; the rest says how it is answered.  It holds
+
+    SIZES                 {"quick": .., "preview": .., "full": ..}, whatever its `tasks` takes
+    tasks(size)           [(about, arguments)]: about is a dict with "name" and "seed", see `runs.collect`
+    measure(*arguments)   one record of numbers, fit for JSON; runs in a process of its own
+    table(records)        text
+    finding(records)      two or three sentences made from the records; the first one is the study's entry in lists
+    draw(records)         a matplotlib `Figure`
+
+What a finding says it takes from the records, here and where the shipped ones of `--full` are read again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as onp
+
+from .. import settings
+from ..data import load
+from ..errors import InputError
+from ..experiment import with_epochs
+from ..figures import save
+from ..files import write_json, write_text
+from ..runs import collect
+from ..settings import Training
+
+Records = Sequence[dict]
+SHIPPED = Path(__file__).parents[1] / "gallery" / "studies"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a study on digits does."""
+
+    training: Training
+    seeds: int
+    images: int
+    """Test images that are attacked."""
+
+
+ROBUSTNESS = {
+    "error": ("the error in %", 1, 100),
+    "deepfool": ("ρ by DeepFool", 3, 1),
+    "high_confidence": ("ρ by the high-confidence attack", 3, 1),
+}
+"""Quantities of `measures.robustness`, for `differences`."""
+
+DIGIT_SIZES = {
+    "quick": Size(with_epochs(settings.QUICK.training, 1), 1, 30),
+    "preview": Size(with_epochs(settings.DEMO.training, 12), 1, 300),
+    "full": Size(with_epochs(settings.DEMO.training, 60), 3, 1000),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser, study: ModuleType) -> None:
+    """The command line that every study has."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = study.__doc__
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", dest="size", action="store_const", const="quick", help="seconds, to see that it works")
+    size.add_argument("--full", dest="size", action="store_const", const="full", help="what the findings rest on")
+    parser.set_defaults(size="preview")
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("results/studies"), metavar="DIR", help="default: results/studies")
+    add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: one per core)")
+
+
+def run(name: str, study: ModuleType, size: str, out: Path, jobs: int) -> None:
+    """Measure what `out`/`size` does not hold yet, then write NAME.json, NAME.md and NAME.png there and print."""
+    tasks, path = study.tasks(study.SIZES[size]), out / size / f"{name}.json"
+    records = read(path)["records"] if path.exists() else []
+    if size == "full" and (SHIPPED / path.name).exists():
+        hours = sum(record["seconds"] for record in read(SHIPPED / path.name)["records"]) / 3600
+        print(f"The shipped result took {60 * hours:.0f} minutes of one core.", file=sys.stderr, flush=True)
+
+    def keep(records):
+        write_json(path, {"study": name, "size": size, "records": records})
+        if len(records) > before:
+            last = records[-1]
+            print(f"{name}: {last['name']}, seed {last['seed']}: {last['seconds']:.0f} s", file=sys.stderr, flush=True)
+
+    before = len(records)
+    records = collect(study.measure, tasks, records, keep, jobs)
+    found = {"study": name, "size": size, "finding": study.finding(records), "records": records}
+    text = f"{question(study)}\n\n{study.table(records)}\n\n{found['finding']}"
+    write_json(path, found)
+    write_text(path.with_suffix(".md"), text + "\n")
+    save(study.draw(records), path.with_suffix(".png"))
+    print(f"{text}\n\n{path.with_suffix('.png')}")
+
+
+def read(path: Path) -> dict:
+    """What a study wrote; InputError if the file is another's."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        [(record["name"], record["seed"], record["seconds"]) for record in found["records"]]
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise InputError(f"{path} is not a study's file ({error!r}): remove it, or choose another --out") from None
+    return found
+
+
+def question(study: ModuleType) -> str:
+    """The study's question."""
+    return study.__doc__.partition("\n")[0]
+
+
+def headline(name: str) -> str:
+    """The first sentence of the shipped finding; "" if there is none."""
+    path = SHIPPED / f"{name}.json"
+    return read(path)["finding"].partition(". ")[0].rstrip(".") + "." if path.exists() else ""
+
+
+def by_name(records: Records) -> dict[str, list[dict]]:
+    """The records of each setting, in order."""
+    groups: dict[str, list[dict]] = {}
+    for record in records:
+        groups.setdefault(record["name"], []).append(record)
+    return groups
+
+
+def values(records: Records, key: str) -> onp.ndarray:
+    """One number of every record; nan where it is None."""
+    return onp.array([record[key] for record in records], float)
+
+
+def entry(records: Records, key: str, digits: int = 3, scale: float = 1) -> str:
+    """As in "0.123 ±0.004": mean and standard deviation over seeds; of one seed the value and its {key}_half."""
+    found = scale * values(records, key)
+    if onp.isnan(found).any():
+        return "–"
+    if len(found) > 1:
+        return f"{found.mean():.{digits}f} ±{found.std(ddof=1):.{digits}f}"
+    half = records[0].get(f"{key}_half")
+    return f"{found[0]:.{digits}f}" + ("" if half is None else f" ±{scale * half:.{digits}f}")
+
+
+def compare(a: Records, b: Records, key: str) -> int:
+    """Whether `key` is larger (1) or smaller (−1) in `b` than in `a`, by a paired t-test over seeds at 5 %; else 0."""
+    from scipy import stats
+
+    first, second = ({record["seed"]: record[key] for record in group} for group in (a, b))
+    differences = onp.array([second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())], float)
+    if len(differences) < 2 or not onp.isfinite(differences).all():
+        return 0
+    if onp.ptp(differences) <= 1e-9 * onp.abs(differences).max():  # nothing for a test to divide by
+        return int(onp.sign(differences[0]))
+    return int(onp.sign(differences.mean())) * bool(stats.ttest_1samp(differences, 0).pvalue < 0.05)
+
+
+Quantities = Mapping[str, tuple[str, int, float]]
+"""{key: (what it is called, digits, scale)}."""
+
+
+def differences(a: Records, b: Records, quantities: Quantities) -> str:
+    """What `compare` tells apart: "changes the error from 3.9 to 4.2 and ρ from .. to ..", or that it is nothing."""
+    said = [
+        f"{what} from {scale * values(a, key).mean():.{digits}f} to {scale * values(b, key).mean():.{digits}f}"
+        for key, (what, digits, scale) in quantities.items()
+        if compare(a, b, key)
+    ]
+    if said:
+        return f"changes {' and '.join([', '.join(said[:-1])] * (len(said) > 1) + said[-1:])}"
+    names = " or ".join(what for what, _, _ in quantities.values())
+    return f"changes nothing in {names} that {len(a)} seed{'s' * (len(a) > 1)} can tell"
+
+
+def digits():
+    """The digits of all studies."""
+    return load(settings.DEMO.side)
