@@ -31,10 +31,10 @@ QUICK = {name: values[:1] for name, values in AXES.items()}
 PIXELS = 196
 
 
-def problem(**size: int) -> Problem:
+def problem(seed: int = 0, **size: int) -> Problem:
     """Random images at random weights, and a confidence of 0.9999, so that hardly an example stops early."""
     at = BASE | size
-    n, k, rng = at["batch"], at["classes"], onp.random.default_rng(0)
+    n, k, rng = at["batch"], at["classes"], onp.random.default_rng(seed)
     hidden = (at["width"],) * at["depth"]
     defence = replace(DEMO.defences["critic"], generator=Generator(iterations=at["iterations"]))
     plan = replace(DEMO, training=replace(DEMO.training, hidden=hidden, batch=n), defences={"critic": defence})

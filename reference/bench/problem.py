@@ -43,12 +43,12 @@ class Problem(NamedTuple):
         return self.plan.defences["critic"]
 
 
-def prepare(scale: str, epochs: int) -> Problem:
+def prepare(scale: str, epochs: int, seed: int = 0) -> Problem:
     """Train for one epoch on cross-entropy and `epochs` more with the critic; then the first batch that is `steady`."""
     plan, digits = SCALES[scale], load(SCALES[scale].side)
     if scale == "quick":
         digits = digits._replace(train=Split(*(a[:300] for a in digits.train)))
-    state = train(digits, plan.defences["critic"], replace(plan.training, epochs=epochs))
+    state = train(digits, plan.defences["critic"], replace(plan.training, epochs=epochs), seed)
     n = plan.training.batch
     for first in range(0, len(digits.train.y) - n + 1, n):
         p = batch(plan, digits, state, digits.train.x[first : first + n], digits.train.y[first : first + n])

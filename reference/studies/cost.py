@@ -1,0 +1,264 @@
+"""Are second-order gradients involved, and what do they cost?
+
+At a network from the middle of training: the gradient of the critic term by θ where x̂ is detached, where its iterates
+are (truncated, the method), and with the whole path (full); then what a classifier step costs in each of these modes,
+beside a step of cross-entropy and one of adversarial training, by autograd (`steps`) and by hand (`fused`); and how it
+grows.  Times and memory are of one step without Adam, in float32, interleaved in one process.
+
+At test time neither critic nor attack is there: an image costs N multiply-adds in every mode.
+
+Matrix products on paper.  A pass of an example through layers of sizes s_0 = d, s_1, …, s_L = k, forward, backward or
+tangent, costs N = Σ s_{l−1} s_l multiply-adds, F = s_0 s_1 of them in the first layer; the critic's N_D.
+
+    cross-entropy          forward, backward (not to the image), weights         3N − F
+    adversarial training   r: forward, backward; then twice the above            8N − 2F
+    critic, whatever mode  predictions: at x three times, at x̂ twice             5N
+                           nearest class: forward, k times backward              (1 + k) N
+                           2M attack steps, M of the cycle: forward, backward    4M N
+                           the critic: forward, backward to x̂                    2N_D
+                           cross-entropy's backward, weights                     2N − F
+    truncated or full      2M steps reversed: tangent, backward, twice weights   2M (4N − F)
+    full                   backward to each iterate but the two first ones       2 (M − 1) F
+
+So detached (8 + k + 4M) N − F + 2N_D, truncated 2M (4N − F) more, and full another 2 (M − 1) F.  This is what the plain
+definitions multiply, in any framework that does not share passes; each run counts it.  By hand it is less (`adjoint`,
+section 6), and depends on who is still under attack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as onp
+from autograd.extend import VSpace
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.numpy.numpy_vspaces import ArrayVSpace
+from autograd.tracer import isbox
+from matplotlib.figure import Figure
+
+from .. import fused, objectives, steps
+from ..bench import growth
+from ..bench.measure import interleave, layer_sizes, peak_memory
+from ..bench.problem import Problem, prepare
+from ..bench.rows import Job
+from ..figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
+from ..report import grid
+from ..settings import AdversarialTraining
+from .study import Records
+
+MODES = ("detached", "truncated", "full")
+ENTROPY, ADVERSARIAL = "cross-entropy", "adversarial training"
+STEPS = (ENTROPY, ADVERSARIAL, *(f"critic, {mode}" for mode in MODES))
+ROUTES = {"autograd": steps, "by hand": fused}
+AXES = {"iterations": (1, 2, 5, 10), "width": (64, 128, 256, 512), "batch": (25, 50, 100, 200, 400)}
+SIZES = {  # scale, epochs of training beforehand, seconds for each set of timings, seeds, axes of the growth
+    "quick": ("quick", 1, 0.02, 1, {"iterations": (1, 2)}),
+    "preview": ("demo", 10, 4, 1, AXES),
+    "full": ("demo", 20, 15, 3, AXES),
+}
+
+
+def tasks(size):
+    scale, epochs, seconds, seeds, axes = size
+    found = [
+        ({"name": "steps", "seed": seed, "settings": repr((scale, epochs, seconds))}, (scale, epochs, seconds, seed))
+        for seed in range(seeds)
+    ]
+    return found + [
+        ({"name": "growth", "seed": seed, "settings": repr((axes, seconds))}, (axes, seconds, seed))
+        for seed in range(seeds)
+    ]
+
+
+def measure(*arguments) -> dict:
+    return measure_steps(*arguments) if len(arguments) == 4 else measure_growth(*arguments)
+
+
+def measure_steps(scale: str, epochs: int, seconds: float, seed: int) -> dict:
+    """At one trained network: the critic term's gradients; {step: products on paper, counted, and route: s, bytes}."""
+    p = prepare(scale, epochs, seed)
+    gradients = [critic_gradient(p, mode) for mode in MODES]
+    size = [float(onp.linalg.norm(g)) for g in gradients]
+    jobs = jobs_of(p)
+    times = interleave(jobs, seconds)
+    found = {"norms": dict(zip(MODES, size)), "cosine": float(gradients[1] @ gradients[2]) / (size[1] * size[2])}
+    for step in STEPS:
+        about = {
+            "on paper": on_paper(p)[step],
+            "counted": {route: count(p, step, via) for route, via in ROUTES.items()},
+        }
+        about |= {"seconds": {}, "bytes": {}}
+        for route in ROUTES:
+            about["seconds"][route] = float(onp.median(times[f"{step}, {route}"]))
+            about["bytes"][route] = peak_memory(jobs[f"{step}, {route}"])
+        found[step] = about
+    return found
+
+
+def measure_growth(axes, seconds: float, seed: int) -> dict:
+    """{axis: {step: [median seconds by hand, per value]}}, random images and weights, hardly any example arriving."""
+    found: dict = {axis: {"values": values, **{step: [] for step in STEPS}} for axis, values in axes.items()}
+    for axis, sizes in axes.items():
+        for value in sizes:
+            jobs = jobs_of(growth.problem(seed, **{axis: value}), ["by hand"])
+            for name, taken in interleave(jobs, seconds / 10, least=3).items():
+                found[axis][name.removesuffix(", by hand")].append(float(onp.median(taken)))
+    return found
+
+
+def critic_gradient(p: Problem, mode: str) -> onp.ndarray:
+    """∇_θ of the critic term alone, by the plain definitions, as one vector."""
+    s = in_mode(p, mode)
+
+    def term(params):
+        made = objectives.generate(params, p.x, p.targets, p.state.running, s.generator)
+        return {"critic": objectives.judge(params, made, p.x, p.y, p.state.critic, p.noise[2], s)["critic"]}
+
+    _, gradient = objectives.differentiate(term, p.state.params)
+    return onp.concatenate([a.ravel() for layer in gradient for a in layer]).astype(float)
+
+
+def in_mode(p: Problem, mode: str):
+    return replace(p.defence, generator=replace(p.defence.generator, gradient=mode))
+
+
+def take(p: Problem, step: str, via) -> None:
+    """One classifier step, from the batch to the gradient."""
+    params = p.state.params
+    if step == ENTROPY:
+        via.undefended(params, p.x, p.y)
+    elif step == ADVERSARIAL:
+        via.adversarial_training(params, p.x, p.y, AdversarialTraining())
+    else:
+        s = in_mode(p, step.removeprefix("critic, "))
+        taken = via.ClassifierStep(params, p.x)
+        taken.attack(p.state.running, s.generator)
+        taken.gradient(p.y, p.state.critic, p.noise[2], s)
+
+
+def jobs_of(p: Problem, routes=tuple(ROUTES)) -> dict[str, Job]:
+    """{"step, route": job}."""
+    return {
+        f"{step}, {route}": Job(lambda step=step, via=ROUTES[route]: take(p, step, via))
+        for step in STEPS
+        for route in routes
+    }
+
+
+def on_paper(p: Problem) -> dict[str, int]:
+    """The docstring's count of multiply-adds for each step of a batch."""
+    sizes, critic = layer_sizes(p.state.params), layer_sizes(p.state.critic)
+    N, N_D = (sum(m * n for m, n in zip(s, s[1:])) for s in (sizes, critic))
+    F, k, M, n = sizes[0] * sizes[1], sizes[-1], p.defence.generator.iterations, len(p.x)
+    detached = (8 + k + 4 * M) * N - F + 2 * N_D
+    truncated = detached + 2 * M * (4 * N - F)
+    each = (3 * N - F, 8 * N - 2 * F, detached, truncated, truncated + 2 * (M - 1) * F)
+    return {step: n * products for step, products in zip(STEPS, each, strict=True)}
+
+
+class Counted(onp.ndarray):
+    """An array that adds up the multiply-adds of the matrix products that it, or what is made from it, goes into."""
+
+    total = 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        def bare(a):
+            return a.view(onp.ndarray) if isinstance(a, Counted) else a
+
+        if out is not None:
+            kwargs["out"] = tuple(map(bare, out))
+        inputs, kwargs = [bare(a) for a in inputs], {name: bare(value) for name, value in kwargs.items()}
+        if ufunc is onp.matmul and not any(map(isbox, inputs)):  # a box comes back here with what is in it
+            Counted.total += inputs[0].size * inputs[1].shape[-1]
+        result = getattr(ufunc, method)(*inputs, **kwargs)
+        return result.view(Counted) if isinstance(result, onp.ndarray) else result
+
+
+ArrayBox.register(Counted)
+VSpace.register(Counted, ArrayVSpace)
+
+
+def count(p: Problem, step: str, via) -> int:
+    """The multiply-adds of one step, counted while it runs."""
+
+    def counted(tree):
+        return tree.view(Counted) if isinstance(tree, onp.ndarray) else [counted(part) for part in tree]
+
+    layers = {name: list(map(tuple, counted(getattr(p.state, name)))) for name in ("params", "critic")}
+    watched = p._replace(state=replace(p.state, **layers), x=counted(p.x), noise=counted(p.noise))
+    Counted.total = 0
+    take(watched, step, via)
+    return Counted.total
+
+
+def mean(records: Records, *path) -> onp.ndarray:
+    """The number at `path` of every record of steps."""
+    found = [record for record in records if record["name"] == "steps"]
+    for key in path:
+        found = [record[key] for record in found]
+    return onp.array(found, float)
+
+
+def table(records: Records) -> str:
+    def entry(found, digits):
+        spread = f" ±{found.std(ddof=1):.{digits}f}" if len(found) > 1 else ""
+        return f"{found.mean():.{digits}f}{spread}"
+
+    rows = []
+    for step in STEPS:
+        row = [step, f"{mean(records, step, 'on paper').mean() / 1e6:.1f}"]
+        row += [f"{mean(records, step, 'counted', route).mean() / 1e6:.1f}" for route in ROUTES]
+        for route in ROUTES:
+            row.append(entry(mean(records, step, "seconds", route) / mean(records, ENTROPY, "seconds", route), 1))
+        row += [entry(mean(records, step, "bytes", route) / 1e6, 1) for route in ROUTES]
+        mode = step.removeprefix("critic, ")
+        row.append(f"{mean(records, 'norms', mode).mean():.3g}" if mode in MODES else "–")
+        rows.append(row)
+    header = ["step", "10⁶ multiply-adds, on paper", "counted, autograd", "counted, by hand", "time, autograd"]
+    header += ["time, by hand", "peak MB, autograd", "peak MB, by hand", "‖∇θ critic term‖"]
+    milliseconds = " and ".join(f"{1e3 * mean(records, ENTROPY, 'seconds', r).mean():.2f} ms {r}" for r in ROUTES)
+    return f"{grid(header, rows)}\n\nTimes are multiples of the cross-entropy step's: {milliseconds}."
+
+
+def finding(records: Records) -> str:
+    norms = {mode: mean(records, "norms", mode) for mode in MODES}
+    zero = "exactly zero" if not norms["detached"].any() else f"{norms['detached'].max():.1e}"
+    ratio = {
+        step: [mean(records, step, "seconds", route) / mean(records, ENTROPY, "seconds", route) for route in ROUTES]
+        for step in STEPS
+    }
+    autograd, by_hand = (ratio["critic, truncated"][i].mean() for i in (0, 1))
+    exact = all((mean(records, s, "on paper") == mean(records, s, "counted", "autograd")).all() for s in STEPS)
+    detached, full = (ratio[f"critic, {mode}"][1].mean() / by_hand for mode in ("detached", "full"))
+    return (
+        f"Yes: with the attack detached the critic term's gradient is {zero}, and with it the method does nothing; a "
+        f"step costs {autograd:.0f} times a cross-entropy step by autograd and {by_hand:.0f} times by hand "
+        f"(adversarial training: {ratio[ADVERSARIAL][0].mean():.1f} and {ratio[ADVERSARIAL][1].mean():.1f} times). "
+        f"By hand a detached step takes {detached:.2f} of the truncated one's time and a full one {full:.2f}, and the "
+        f"gradients of these two have a cosine of {mean(records, 'cosine').mean():.2f}. "
+        f"The products counted by autograd {'are exactly those' if exact else 'are not those'} derived on paper"
+        f"{'' if exact else ': see the table'}, and at test time there is only the plain network's one pass."
+    )
+
+
+def draw(records: Records) -> Figure:
+    found = [record for record in records if record["name"] == "growth"]
+    axes_found = [axis for axis in AXES if axis in found[0]]
+    figure = Figure(figsize=(4.3 * len(axes_found) + 1, 4.9), layout="constrained")
+    panels = figure.subplots(1, len(axes_found), sharey=True, squeeze=False)[0]
+    for ax, axis in zip(panels, axes_found):
+        at = found[0][axis]["values"]
+        for i, step in enumerate(STEPS):
+            ms = 1e3 * onp.array([record[axis][step] for record in found])
+            look = {"color": COLOURS[i], "ls": STYLES[i], "marker": MARKERS[i], "lw": 1.8, "label": step}
+            ax.errorbar(at, ms.mean(axis=0), ms.std(axis=0), **look)
+        ax.set(xscale="log", yscale="log", xlabel={"iterations": "attack iterations M"}.get(axis, axis))
+        ax.set_xticks(at, at)
+        ax.minorticks_off()
+        ax.xaxis.label.set_size(FONT)
+        plain(ax)
+    panels[0].set_ylabel("ms per step, by hand", fontsize=FONT)
+    panels[0].legend(fontsize=FONT - 1, frameon=False)
+    base = ", ".join(f"{name} {value}" for name, value in growth.BASE.items())
+    text = f"One thing varied at a time around {base}; bars: standard deviation over seeds. Both axes logarithmic."
+    return caption(figure, "What a classifier step costs in each mode, and how it grows", text)
