@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from .evaluate import Evaluation, check_not_blank, evaluate, measure, robust_acc
 from .numerics import predict
 from .runs import side_by_side
 from .settings import Experiment, Training
+from .standin import StandIn
 from .train import State, train
 
 # The pictured attacks stop at the same confidence for every defence: an over-confident one's own is out of reach.
@@ -31,7 +32,9 @@ class Outcome:
     """One defence, one seed: how training went and what the attacks found.
 
     true, predicted: evaluations that attack the true and the predicted label.  curves: {attack: (radii, robust
-    accuracy)}.  sheet: the first test image of each class under the high-confidence attack, C = 0.8.
+    accuracy)}.  sheet: the first test image of each class under the high-confidence attack, C = 0.8.  attacked: what
+    `attack_shown` makes of the test images; looks: the share of these that look like the class they are taken for to
+    each of the stand-in's classifiers, {} until `judge_looks`.
     """
 
     defence: str
@@ -41,6 +44,8 @@ class Outcome:
     predicted: Evaluation
     curves: dict[str, tuple[onp.ndarray, onp.ndarray]]
     sheet: dict[str, onp.ndarray]
+    attacked: tuple[onp.ndarray, onp.ndarray, onp.ndarray]
+    looks: dict[str, float]
     training_seconds: float
     evaluation_seconds: float
 
@@ -128,7 +133,30 @@ def attack(plan: Experiment, name: str, seed: int, state: State, data: Digits) -
     shown = high_confidence(model, x[ten], ("true", y[ten]), SHEET_CONFIDENCE)
     sheet = {"x": x[ten], "y": y[ten], "adversarial": shown.last, "success": shown.success}
     sheet["taken_for"] = predict(model.logits(shown.last))
-    return Outcome(name, seed, state.history, true, predicted, curves, sheet, 0.0, 0.0)
+    attacked = attack_shown(model, x, y)
+    return Outcome(name, seed, state.history, true, predicted, curves, sheet, attacked, {}, 0.0, 0.0)
+
+
+def attack_shown(model, x, y) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
+    """The high-confidence attack, C = 0.8, on those of `x` (n, d) that are classified as `y` (n,), where it succeeds.
+
+    -> (attacked images (m, d), the classes (m,) that the model takes them for, their labels (m,)).
+    """
+    found = high_confidence(model, x, ("true", y), SHEET_CONFIDENCE)
+    rows = found.success & (predict(model.logits(x)) == y)
+    return found.images[rows], predict(model.logits(found.images[rows])), y[rows]
+
+
+def judge_looks(outcomes: Sequence[Outcome], train: Split) -> list[Outcome]:
+    """The outcomes with what the stand-in, trained on `train`, sees in their attacked images."""
+    stand_in = StandIn(*train)
+
+    def changed(images, taken_for, labels):
+        if not len(images):
+            return {}
+        return {name: shares["changed"] for name, shares in stand_in.shares(images, taken_for, labels).items()}
+
+    return [replace(outcome, looks=changed(*outcome.attacked)) for outcome in outcomes]
 
 
 def run_all(
@@ -153,4 +181,5 @@ def run_all(
         checkpoint = Path(out) / "checkpoints" / f"{name}-{seed}.npz"
         tasks[f"{name}, seed {seed}"] = plan, name, seed, checkpoint, resume, folder
     outcomes = side_by_side(run, tasks, jobs, report=report or (lambda *_: None))
-    return [outcomes[f"{name}, seed {seed}"] for name in plan.defences for seed in range(plan.seeds)]
+    ordered = [outcomes[f"{name}, seed {seed}"] for name in plan.defences for seed in range(plan.seeds)]
+    return judge_looks(ordered, digits(plan.side, folder).train)

@@ -16,8 +16,9 @@ import pytest
 from reference import experiment, runs
 from reference.data import Split, load
 from reference.errors import DivergenceError, InputError
-from reference.experiment import estimate, run, run_all, with_epochs
+from reference.experiment import estimate, judge_looks, run, run_all, with_epochs
 from reference.settings import DEMO, QUICK, Training, Undefended
+from reference.standin import StandIn
 from reference.train import load_checkpoint
 
 TINY = replace(
@@ -83,7 +84,7 @@ def test_processes_change_nothing(tmp_path):
     two = run_all(plan, tmp_path / "two", 2, report=lambda *message: heard.append(message))
     order = [(name, seed) for name in plan.defences for seed in range(2)]
     assert [(o.defence, o.seed) for o in two] == order
-    here = [run(plan, name, seed, None, False, None) for name, seed in order]
+    here = judge_looks([run(plan, name, seed, None, False, None) for name, seed in order], load(14).train)
     for a, b in zip(two, here, strict=True):
         assert_same(a, b)
         assert a.training_seconds > 0 and a.evaluation_seconds > 0
@@ -115,6 +116,11 @@ def test_what_an_outcome_holds():
     right = o.true.predicted[:4] == y[:4]
     assert tuple(radii) == (0, *TINY.radii) and accuracy[0] == right.mean() and (np.diff(accuracy) <= 0).all()
     assert set(o.curves) == {"DeepFool", "Carlini-Wagner", "high-confidence", "projected gradient"}
+    images, taken_for, labels = o.attacked
+    assert 0 < len(images) <= 20 and images.shape[1] == 196 and (taken_for != labels).all() and o.looks == {}
+    shares = StandIn(*digits.train).labels(images)
+    looks = judge_looks([o], digits.train)[0].looks
+    assert looks == {name: np.mean(found == taken_for) for name, found in shares.items()}
     assert np.array_equal(o.sheet["y"], np.arange(10)) and o.sheet["x"].shape == (10, 196)
     assert all(np.array_equal(x[np.flatnonzero(y == digit)[0]], o.sheet["x"][digit]) for digit in range(10))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from reference import report
 from reference.evaluate import Evaluation, Robustness
@@ -35,9 +36,10 @@ def outcome(defence="undefended", seed=0, scale=1.0, success=None, wrong=1):
         return Evaluation((np.arange(10) < wrong).astype(int), np.zeros(10, int), attacks)
 
     history = [{"epoch": 1, "cross_entropy": 0.5}]
-    return Outcome(
-        defence, seed, history, evaluation("true", NAMES), evaluation("predicted", NAMES[:2]), {}, {}, 12.5, 3.25
-    )
+    attacked = np.zeros((8, 4)), np.ones(8, int), np.zeros(8, int)
+    looks = {"one": 0.5, "other": 0.75}
+    both = evaluation("true", NAMES), evaluation("predicted", NAMES[:2])
+    return Outcome(defence, seed, history, *both, {}, {}, attacked, looks, 12.5, 3.25)
 
 
 def cells(text, row=0):
@@ -58,8 +60,8 @@ def test_published_values_are_the_papers():
     assert report.PUBLISHED == {name: tuple(map(float, values)) for name, *values in rows}
     assert report.COLUMNS == ("DeepFool", "Carlini-Wagner", "high-confidence")
     printed = report.published(["critic", "mine", "margin"])
-    assert cells(printed) == ["adversary critic", "1.18", "0.290", "0.272", "0.575"]
-    assert cells(printed, 1) == ["margin", "0.84", "0.262", "0.230", "0.453"]
+    assert cells(printed) == ["adversary critic", "1.18", "0.290", "0.272", "0.575", "87.99"]
+    assert cells(printed, 1) == ["margin", "0.84", "0.262", "0.230", "0.453", "60.47"]
     assert len(printed.splitlines()) == 4
 
 
@@ -68,7 +70,7 @@ def test_one_seed_shows_the_mean_and_half_the_interval():
     text = report.table([run])
     header = [cell.strip() for cell in text.splitlines()[0].strip("|").split("|")]
     columns = ["ρ DeepFool (10)", "ρ Carlini-Wagner (10)", "ρ high-confidence (10)", "ρ smallest (10)"]
-    assert header == ["defence", "error %", *columns]
+    assert header == ["defence", "error %", *columns, "looks like target %"]
     name, error, *rhos = cells(text)
     low, high = run.true.error_interval()
     assert (name, error) == ("undefended", f"10.0 ±{50 * (high - low):.1f}")
@@ -94,7 +96,7 @@ def test_the_success_rate_is_shown_where_an_attack_failed():
     assert two.endswith("(85 %)")
     assert "(" not in report.table([outcome()]).split("\n", 1)[1]
     none = cells(report.table([outcome(success=np.zeros(10))]))
-    assert none[2:] == ["– (0 %)"] * 4
+    assert none[2:-1] == ["– (0 %)"] * 4
 
 
 def test_attacks_from_the_predicted_label_have_their_own_table():
@@ -103,6 +105,19 @@ def test_attacks_from_the_predicted_label_have_their_own_table():
     text = report.table([run], "predicted")
     assert "Carlini-Wagner" not in text and cells(text)[2] == "0.700 ±0.000"
     assert cells(report.table([run]))[2].startswith("0.200")
+
+
+def test_looks_are_the_mean_of_the_stand_ins_with_its_spread():
+    """5 of 8 in Wilson's interval for one run; over seeds their standard deviation; "–" where no attack succeeded."""
+    low, high = stats.binomtest(5, 8).proportion_ci(method="wilson")
+    run = outcome()
+    assert cells(report.table([run]))[-1] == f"62.5 ±{50 * (high - low):.1f}"
+    other = replace(run, seed=1, looks={"one": 0.7, "other": 0.75})
+    assert cells(report.table([run, other]))[-1] == f"67.5 ±{np.std([62.5, 72.5], ddof=1):.1f}"
+    none = replace(run, looks={}, attacked=tuple(a[:0] for a in run.attacked))
+    assert cells(report.table([none]))[-1] == cells(report.table([run, none]))[-1] == "–"
+    assert "looks like" not in report.table([run], "predicted")
+    assert report.as_json([run], QUICK, "digits")["runs"][0]["looks_like_target"] == {"images": 8, **run.looks}
 
 
 def test_rows_follow_the_outcomes_and_columns_line_up():

@@ -413,7 +413,7 @@ def test_published_values_are_the_papers():
         critic        87.99    9.86
     """
     rows = [line.split() for line in table.strip().splitlines()]
-    assert scoring.PUBLISHED == {name: tuple(map(float, values)) for name, *values in rows}
+    assert scoring.PEOPLE == {name: tuple(map(float, values)) for name, *values in rows}
 
 
 def test_without_a_name_the_studies_are_listed(capsys):

@@ -10,7 +10,7 @@ from .. import adjoint, fused, steps
 from ..attacks import deepfool, high_confidence
 from ..data import Digits
 from ..evaluate import Evaluation, evaluate
-from ..experiment import SHEET_CONFIDENCE
+from ..experiment import attack_shown
 from ..network import Params
 from ..numerics import predict
 from ..standin import StandIn
@@ -40,16 +40,14 @@ def robustness(params: Params, data: Digits, images: int, stand_in: StandIn | No
 
 
 def looks_like(model, x, y, stand_in: StandIn) -> float:
-    """The share of attacked images (C = 0.8, classified right before) that look like the class they are taken for.
+    """The share of attacked images (see `attack_shown`) that look like the class they are taken for.
 
     The mean over the stand-in's two classifiers; nan if no attack succeeded.
     """
-    attacked = high_confidence(model, x, ("true", y), SHEET_CONFIDENCE)
-    taken_for = predict(model.logits(attacked.images))
-    rows = attacked.success & (predict(model.logits(x)) == y)
-    if not rows.any():
+    images, taken_for, labels = attack_shown(model, x, y)
+    if not len(images):
         return onp.nan
-    shares = stand_in.shares(attacked.images[rows], taken_for[rows], y[rows])
+    shares = stand_in.shares(images, taken_for, labels)
     return float(onp.mean([share["changed"] for share in shares.values()]))
 
 

@@ -17,23 +17,13 @@ import numpy as onp
 from scipy import stats
 
 from ..errors import InputError
-from ..report import NAMES, grid
+from ..report import NAMES, PEOPLE, grid
 from ..standin import UNSURE, kinds
 
 KEY, ANSWERS = "survey key", "survey answers"
 STAND_IN = "stand-in: "  # an annotator's name that begins so is in the key
 ATTENTION = 0.8
 """An annotator's answers count if at least this share of the attention checks is right."""
-
-# Matyasko & Chau 2018, the table of their experiment with annotators on MTurk: adversarial images of the
-# high-confidence attack, MNIST, MLP; % labelled as the adversarial target, % as the original label.
-PUBLISHED = {
-    "undefended": (0.57, 98.74),
-    "adversarial": (19.02, 77.21),
-    "virtual": (35.08, 59.68),
-    "margin": (60.47, 34.52),
-    "critic": (87.99, 9.86),
-}
 
 
 @dataclass(frozen=True)
@@ -190,7 +180,7 @@ def score(paths: Sequence[str | Path]) -> dict:
         "survey": {name: value for name, value in key.about.items() if name not in ("items", "fingerprint", "kind")},
         **{name: tally(group, key) if group else None for name, group in groups.items()},
         "rejected": rejected,
-        "published": {"what": "Matyasko & Chau 2018, MTurk: % changed, % unchanged", "values": PUBLISHED},
+        "published": {"what": "Matyasko & Chau 2018, MTurk: % changed, % unchanged", "values": PEOPLE},
     }
 
 
@@ -234,7 +224,7 @@ def _table(group: dict) -> str:
     for name, entry in group["defences"].items():
         found = (entry[kind] for kind in ("changed", "unchanged", "other", "unsure"))
         cells = [f"{100 * k['share']:.1f} [{100 * k['low']:.1f}, {100 * k['high']:.1f}]" for k in found]
-        published = [f"{value:.2f}" for value in PUBLISHED.get(name, ())] or ["–", "–"]
+        published = [f"{value:.2f}" for value in PEOPLE.get(name, ())] or ["–", "–"]
         rows.append([NAMES.get(name, name), str(entry["images"]), str(entry["answers"]), *cells, *published])
     header = ["defence", "images", "answers", "% changed", "% unchanged", "% other", "% unsure"]
     return grid([*header, "published % changed", "published % unchanged"], rows)
