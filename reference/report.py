@@ -103,16 +103,10 @@ def _images(found: Robustness) -> str:
 
 def published(names: Sequence[str]) -> str:
     """The published block for the same defences."""
-    rows = [
-        [
-            NAMES[name],
-            f"{PUBLISHED[name][0]:.2f}",
-            *(f"{rho:.3f}" for rho in PUBLISHED[name][1:]),
-            f"{PEOPLE[name][0]:.2f}",
-        ]
-        for name in names
-        if name in PUBLISHED
-    ]
+    rows = []
+    for name in (name for name in names if name in PUBLISHED):
+        error, *rhos = PUBLISHED[name]
+        rows.append([NAMES[name], f"{error:.2f}", *(f"{rho:.3f}" for rho in rhos), f"{PEOPLE[name][0]:.2f}"])
     return grid(["defence", "error %", *(f"ρ {column}" for column in COLUMNS), LOOKS], rows)
 
 
