@@ -55,11 +55,15 @@ scalar by the barred quantity.
 
        Σ_m w̄ᵀ δ_1 + x̂_mᵀ ρ_1 = [r̄; x]ᵀ [Σ_m α δ_1; Σ_m ρ_1] + Σ_m [β q; x̂_m − x]ᵀ [δ_1; ρ_1].
 
-   What is left are q and x̂_m − x, a sum of earlier q.  In L2 both are combinations of W_1's columns, q = δ_1 W_1ᵀ.  If
-   there are fewer columns than pixels, keep the coefficients (`Span`): q W_1 = δ_1 G and ‖q‖² = ⟨δ_1, δ_1 G⟩ with the
-   Gram matrix G = W_1ᵀ W_1, and the last sum is W_1 Σ_m [β δ_1; …]ᵀ [δ_1; ρ_1].  No step sees a pixel then.  What full
-   mode adds to r̄ lies in the span too, and so does all of the cycle, which starts at x̂ and whose r̄ is a multiple of
-   its own x̂_m − x.
+   What is left are q and x̂_m − x = Σ_{j<m} γ_j q_j, γ = (1+o) c u/q.  Sorted by q, with a sum that grows as the reverse
+   goes back, one row for each remains, and no iterate need be kept:
+
+       Σ_m [β q; x̂_m − x]ᵀ [δ_1; ρ_1] = Σ_j q_jᵀ (β δ_1 + γ_j Σ_{m>j} ρ_1).
+
+   In L2 q is a combination of W_1's columns, q = δ_1 W_1ᵀ.  If these are fewer than pixels, keep the coefficients
+   (`Span`): q W_1 = δ_1 G and ‖q‖² = ⟨δ_1, δ_1 G⟩ with the Gram matrix G = W_1ᵀ W_1, and the last sum is W_1 times one
+   of coefficients.  No step sees a pixel then.  What full mode adds to r̄ lies in the span too, and so does all of the
+   cycle, which starts at x̂ and whose r̄ is a multiple of its own x̂_m − x.
 
 On these rest the drop-in twins of the plain definitions (`twins`) and the whole training step (`fused`).
 """
@@ -83,7 +87,7 @@ class Pass:
         """a: a_1 (n, H₁), if it is known."""
         self.params = params
         self.h = []  # h_{l−1}: the input of layer l, noise included
-        self.m = []  # m_l of the hidden layers, in the dtype of a: a product with booleans costs three times as much
+        self.m = []  # m_l of the hidden layers, in the dtype of a: a product with booleans costs more
         h = x
         for l, (W, b) in enumerate(params):
             if l > 0:
@@ -106,7 +110,7 @@ class Pass:
     def backward(self, s):
         """Signals δ_1 … δ_L for the cotangent `s` of the logits: (n, k), or (n, j, k) for j of them at once."""
         signals = [s]
-        for (W, _), m in zip(self.params[:0:-1], self.m[::-1]):
+        for (W, _), m in zip(self.params[:0:-1], self.slopes()[::-1]):
             s = _times(s, W.T)
             s *= m if s.ndim == 2 else m[:, None]
             signals.append(s)
@@ -119,7 +123,7 @@ class Pass:
     def tangent(self, v, first=None):
         """τ_0 … τ_{L−1} and J v for the tangent `v` (n, d) of the input; first: v W_1, if it is known."""
         tangents, v = [v], v @ self.params[0][0] if first is None else first
-        for (W, _), m in zip(self.params[1:], self.m):
+        for (W, _), m in zip(self.params[1:], self.slopes()):
             v = v * m
             tangents.append(v)
             v = v @ W
@@ -128,8 +132,18 @@ class Pass:
     def keep(self, rows):
         """The same slopes for some of its rows, for further tangents."""
         part = object.__new__(Pass)
-        part.params, part.m = self.params, [m[rows] for m in self.m]
+        part.params, part.m = self.params, [m[rows] for m in self.slopes()]
         return part
+
+    def slopes(self):
+        """m_l of the hidden layers."""
+        if self.m is None:
+            self.m = [(h > 0).astype(h.dtype) for h in self.h[1:]]
+        return self.m
+
+    def forget(self):
+        """Let go what h can tell again, of a ReLU network without noise: a_1 and the slopes."""
+        self.a = self.m = None
 
 
 def _times(s, W):
@@ -201,12 +215,16 @@ class Rows:
         if sum(map(len, self.right[-1])) >= self.ENOUGH:
             self.multiply()
 
-    def add_pass(self, c, h, rho, rows=ALL):
-        """The ordinary backward pass ρ of the examples `rows`, at x + c (in coordinates) or at x (None)."""
-        self.at_x[rows] += rho[0]
+    def add_first(self, left, right):
+        """Of the first layer alone, `left` in coordinates."""
+        self.left[0].append(left)
+        self.right[0].append(right)
+
+    def add_upper(self, h, rho):
+        """Of an ordinary backward pass, all but the first layer."""
         for b, signal in zip(self.biases[1:], rho[1:], strict=True):
             b += self.ones[: len(signal)] @ signal
-        self.add([c, *h[1:]], rho)
+        self.add([None, *h[1:]], rho)
 
     def multiply(self):
         """One product per layer of the rows collected, which are let go."""
@@ -254,32 +272,29 @@ class Step:
             self.move = (math.sqrt(eps) + self.phi / self.n) / self.n
         else:
             self.move = (math.sqrt(eps) + self.phi) / self.n
+        net.forget()
 
-    def reverse(self, first_bar, span_bar, i_bar):
-        """r̄ W_1 (n, H₁), the part of r̄ that is in coordinates (or None), and i_{m+1} c̄_{m+1} (n,).
+    def reverse(self, first_bar, along, i_bar):
+        """For r̄ W_1 (n, H₁), ⟨r̄, q⟩ (n,) and i_{m+1} c̄_{m+1} (n,); w̄ = α r̄ + β q.
 
-        -> (α (n, 1), τ_0 … where τ_0 is w̄ without α times the rest of r̄, ρ_1 …, C̄ (n,), i_m c̄_m (n,)).
+        -> (α (n, 1), β (n, 1), τ_1 …, ρ_1 …, C̄ (n,), i_m c̄_m (n,)).
         """
         n, phi, root = self.n, self.phi, math.sqrt(self.eps)
-        l2 = self.geometry == "l2"
-        along = onp.vecdot(first_bar, self.delta[0]) if l2 else onp.vecdot(span_bar, self.c)  # ⟨r̄, q⟩
         i_bar = self.move * along + i_bar
-        along *= self.goes
-        if l2:  # q = w, move = √ε/n + φ/n²
+        along = along * self.goes
+        if self.geometry == "l2":  # q = w, move = √ε/n + φ/n²
             phi_bar, n_bar = along / (n * n), -along * (root + 2 * phi / n) / (n * n)
             alpha, beta = (self.move * self.goes)[:, None], (n_bar / n)[:, None]
-            tau_0, first = beta * self.c, alpha * first_bar + beta * self.first
-            if span_bar is not None:
-                tau_0 += alpha * span_bar
+            first = alpha * first_bar + beta * self.first
         else:  # q = sign(w), constant; move = (√ε + φ)/‖w‖₁
             phi_bar, alpha = along / n, 0
             beta = (-self.move * phi_bar)[:, None]
-            tau_0, first = beta * self.c, beta * self.first
+            first = beta * self.first
         log_p_bar, p_bar = self.sign * phi_bar, -i_bar * self.slope
-        tau, Jv = self.net.tangent(tau_0, first)
+        (_, *tau), Jv = self.net.tangent(None, first)
         zeta = self.p * (onp.vecdot(self.p, Jv)[:, None] - Jv)
         zeta += (log_p_bar + self.p_t * p_bar)[:, None] * self.delta[-1]
-        return alpha, tau, self.net.backward(zeta), -log_p_bar / self.C - p_bar, self.goes * i_bar
+        return alpha, beta, tau, self.net.backward(zeta), -log_p_bar / self.C - p_bar, self.goes * i_bar
 
 
 def _moved(total, rows, by, n):
@@ -300,12 +315,11 @@ class Unrolled:
 
     def __init__(self, net: Pass, c, span: Span, t, C, iterations, overshoot, eps, gradient, geometry):
         self.span, self.overshoot, self.gradient, self.geometry = span, overshoot, gradient, geometry
-        self.steps = []  # (rows under attack, their coordinates, step)
-        self.shape, a, rows = C.shape, net.a, ALL  # a slice: no copies
+        self.steps = []  # (rows under attack, step)
+        self.start, self.shape, a, rows = c, C.shape, net.a, ALL  # a slice: no copies
         for m in range(iterations):
-            here = c if c is None else c[rows]
             step = Step(net if m == 0 else Pass(net.params, None, a=a[rows]), span, t[rows], C[rows], eps, geometry)
-            self.steps.append((rows, here, step))
+            self.steps.append((rows, step))
             moving, length = step.goes > 0, ((1 + overshoot) * step.move)[:, None]
             by_c, by_a = length * step.c, length * step.first
             if not moving.all():
@@ -321,8 +335,8 @@ class Unrolled:
 
         x̂'s cotangent is `g` (n, d) plus `span_bar` in coordinates; either may be None for 0.
         """
-        span, ahead, full = self.span, 1 + self.overshoot, self.gradient == "full"
-        if self.geometry == "linf":  # its coordinates are pixels, and its w̄ has no part along r̄
+        span, ahead, full, l2 = self.span, 1 + self.overshoot, self.gradient == "full", self.geometry == "l2"
+        if not l2:  # its coordinates are pixels
             g, span_bar = None, sum(part for part in (g, span_bar) if part is not None)
         elif full and span_bar is None:
             span_bar = onp.zeros((len(g), span.width), g.dtype)
@@ -330,27 +344,38 @@ class Unrolled:
         if g is not None:
             g = ahead * g
             first_bar = g @ span.W
-            moved = onp.zeros_like(first_bar)  # Σ_m α δ_1
-            into.pixels.append((g, moved))
         if span_bar is not None:
             span_bar = ahead * span_bar
             first_bar = first_bar + span_bar @ span.first
+        later, moved = onp.zeros_like(first_bar), onp.zeros_like(first_bar)  # Σ ρ_1 of the steps after; Σ α δ_1
         C_bar, i_bar = onp.zeros(self.shape, first_bar.dtype), onp.zeros(self.shape, first_bar.dtype)
         through_path = onp.zeros_like(span_bar) if full else None
         while self.steps:  # whose arrays go one by one
-            rows, c, step = self.steps.pop()
-            part = None if span_bar is None else span_bar[rows]
-            alpha, tau, rho, C_part, i_bar[rows] = step.reverse(first_bar[rows], part, i_bar[rows])
+            rows, step = self.steps.pop()
+            delta = step.delta
+            along = onp.vecdot(first_bar[rows], delta[0]) if l2 else onp.vecdot(span_bar[rows], step.c)  # ⟨r̄, q⟩
+            alpha, beta, tau, rho, C_part, i_bar[rows] = step.reverse(first_bar[rows], along, i_bar[rows])
             C_bar[rows] += C_part
-            into.add(tau, step.delta)
-            into.add_pass(c, step.net.h, rho, rows)
-            if g is not None:
-                moved[rows] += alpha * step.delta[0]
+            gamma = (ahead * step.move * step.goes)[:, None]
+            into.add([step.c, *tau], [beta * delta[0] + gamma * later[rows], *delta[1:]])
+            into.add_upper(step.net.h, rho)
+            if l2:
+                moved[rows] += alpha * delta[0]
+                if full:
+                    into.add_first(alpha * span_bar[rows], delta[0])
+            later[rows] += rho[0]
             if full:  # x̄ of this step, which r̄ gets (1 + o) times
                 part = span.coordinates(rho[0])
                 through_path[rows] += part
                 span_bar[rows] += ahead * part
                 first_bar[rows] += ahead * (part @ span.first)
+        into.at_x += later
+        if g is not None:
+            into.pixels.append((g, moved))
+        if span_bar is not None and l2 and not full:
+            into.add_first(span_bar, moved)
+        if self.start is not None:
+            into.add_first(self.start, later)
         return through_path, C_bar
 
 

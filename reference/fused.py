@@ -140,7 +140,12 @@ class ClassifierStep:
         own, taken_for = self._one_hot(self.predicted), self._one_hot(self.taken_for)
 
         D = Pass(critic_params, self.images, 0.2, noise)
-        d = onp.vecdot(D.z, taken_for)
+        d, rows = onp.vecdot(D.z, taken_for), Rows(self.params, self.x)
+        if s.generator.gradient != "detached":  # before the cycle's attack, so that one of the two is in memory
+            d_bar = -s.critic_weight * share * sigmoid(-d)
+            x_bar = D.to_input(D.backward(d_bar[:, None] * taken_for))
+            del D
+            _, C_bar = self.there.reverse(rows, x_bar)
         back = self._unrolled(self.at_x_hat, self.there.c, own, self.confidence, s.generator)
         # x̂ and A_f(x̂) are x + coordinates: their difference to x needs no pixels
         trip = onp.zeros((len(own), self.span.width), dtype) if back.c is None else back.c
@@ -150,16 +155,14 @@ class ClassifierStep:
             "critic": (s.critic_weight, float(softplus(-d) @ share)),
             "cycle": (s.cycle_weight, float(squares @ share)),
         }
-
-        rows = Rows(self.params, self.x)
         if s.generator.gradient != "detached":
-            d_bar = -s.critic_weight * share * sigmoid(-d)
-            _, C_bar = self.there.reverse(rows, D.to_input(D.backward(d_bar[:, None] * taken_for)))
             _, own_bar = back.reverse(rows, None, (2 * s.cycle_weight * share)[:, None] * trip)
             if s.generator.confidence == "own":
                 own_bar = own_bar + C_bar
             z_bar += (own_bar * self.confidence)[:, None] * (own - self.p)
-        rows.add_pass(None, self.at_x.h, self.at_x.backward(z_bar))
+        rho = self.at_x.backward(z_bar)
+        rows.at_x += rho[0]
+        rows.add_upper(self.at_x.h, rho)
         return terms, rows.gradient(self.span)
 
     def _one_hot(self, classes):

@@ -580,8 +580,8 @@ MUTANTS = [
     # The second derivatives by hand
     Mutant(
         "twin-bias-signal", TWIN, "adjoint.py",
-        "into.add_pass(c, step.net.h, rho, rows)\n",
-        "into.add_pass(c, step.net.h, rho, rows)\n"
+        "into.add_upper(step.net.h, rho)\n",
+        "into.add_upper(step.net.h, rho)\n"
         "            [b.__iadd__(signal.sum(axis=0)) for b, signal in zip(into.biases, step.delta)]\n",
         "Biases are given the signal δ of the input gradient, in which they do not occur.",
     ),
@@ -592,7 +592,7 @@ MUTANTS = [
     ),
     Mutant(
         "twin-without-second-order", TWIN, "adjoint.py",
-        "into.add(tau, step.delta)", "into.add([0 * v for v in tau], step.delta)",
+        "into.add([step.c, *tau], [beta * delta[0] +", "into.add([step.c, *(0 * v for v in tau)], [0 *",
         "The term τᵀδ (2a of the derivation) is dropped.",
     ),
     Mutant(
@@ -628,13 +628,23 @@ MUTANTS = [
     ),
     Mutant(
         "twin-cotangent-unscaled", TWIN, "adjoint.py",
-        "moved[rows] += alpha * step.delta[0]", "moved[rows] += step.delta[0]",
+        "moved[rows] += alpha * delta[0]", "moved[rows] += delta[0]",
         "r̄ enters W̄_1 without the step's length.",
     ),
     Mutant(
         "twin-coordinates-forgotten", TWIN, "adjoint.py",
-        "self.add([c, *h[1:]], rho)", "self.add([None, *h[1:]], rho)",
+        "+ gamma * later[rows], *delta[1:]]", ", *delta[1:]]",
         "W̄_1 sees x where it should see the iterate.",
+    ),
+    Mutant(
+        "twin-later-and-this", TWIN, "adjoint.py",
+        "into.add([step.c, *tau]", "later[rows] += rho[0]\n            into.add([step.c, *tau]",
+        "A step's own signal is counted as a later one's.",
+    ),
+    Mutant(
+        "fused-cycle-starts-at-x", FUSED, "adjoint.py",
+        "into.add_first(self.start, later)", "into.add_first(0 * self.start, later)",
+        "W̄_1 sees x where the cycle starts at x̂.",
     ),
     Mutant(
         "twin-critic-label", TWINS, "twins.py",
