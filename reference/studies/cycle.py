@@ -26,6 +26,8 @@ from .measures import robustness, with_objective
 from .study import DIGIT_SIZES, ROBUSTNESS, Records, Size, by_name, differences, digits, entry, values
 
 SIZES = DIGIT_SIZES
+SD = {"sd": ("sd of the critic term", 4, 1)}
+COLLAPSE = 10
 
 CASES = {"no cycle": 0.0, "β = 0.01": 0.01, "β = 0.1": 0.1, "β = 0.01, attached": 0.01, "β = 0.1, attached": 0.1}
 
@@ -88,19 +90,22 @@ def table(records: Records) -> str:
 
 def finding(records: Records) -> str:
     groups = by_name(records)
-    trips = ", ".join(f"{values(groups[name], 'trip').mean():.2f}" for name in list(CASES)[:3])
-    quantities = ROBUSTNESS | {"sd": ("the critic term's standard deviation over late epochs", 4, 1)}
-    weights = [
-        f"Against no cycle term, {name} {differences(groups['no cycle'], groups[name], quantities)}"
-        for name in ("β = 0.01", "β = 0.1")
+    none, authors, strong, loose, loosest = (groups[name] for name in CASES)
+    trips = ", ".join(f"{values(group, 'trip').mean():.2f}" for group in (none, authors, strong))
+    effects = [
+        f"β = {beta} {differences(none, group, ROBUSTNESS | SD)}"
+        for beta, group in (("0.01", authors), ("0.1", strong))
     ]
-    freed = [
-        f"{name} {differences(groups[name.partition(',')[0]], groups[name], quantities | {'trip': ('the trip', 2, 1)})}"
-        for name in list(CASES)[3:]
-    ]
+    usual = COLLAPSE * onp.median(values(none, "sd"))
+    collapsed = {name: int((values(group, "sd") > usual).sum()) for name, group in groups.items()}
+    named = ", ".join(f"{count} of {len(groups[name])} with {name}" for name, count in collapsed.items() if count)
     return (
-        f"With β = 0, 0.01 and 0.1 the way back from x̂ misses x by {trips} (root mean square). "
-        f"{'; '.join(weights)}. Against the same weight detached, {'; '.join(freed)}."
+        f"With β = 0, 0.01 and 0.1 the way back from x̂ ends {trips} from x (root mean square); against no cycle term "
+        f"{'; '.join(effects)}. "
+        f"With x̂ attached as its input, β = 0.01 {differences(authors, loose, ROBUSTNESS | SD)}, and β = 0.1 "
+        f"{differences(strong, loosest, ROBUSTNESS | SD)}. "
+        f"Trainings that collapse (their critic term varies over late epochs {COLLAPSE} times as much as the median one's "
+        f"without a cycle term): {named or 'none'}."
     )
 
 

@@ -49,7 +49,7 @@ class Size:
 
 
 ROBUSTNESS = {
-    "error": ("the error in %", 1, 100),
+    "error": ("error %", 1, 100),
     "deepfool": ("ρ by DeepFool", 3, 1),
     "high_confidence": ("ρ by the high-confidence attack", 3, 1),
 }
@@ -170,8 +170,8 @@ def differences(a: Records, b: Records, quantities: Quantities) -> str:
     ]
     if said:
         return f"changes {' and '.join([', '.join(said[:-1])] * (len(said) > 1) + said[-1:])}"
-    names = " or ".join(what for what, _, _ in quantities.values())
-    return f"changes nothing in {names} that {len(a)} seed{'s' * (len(a) > 1)} can tell"
+    names = ", ".join(what for what, _, _ in quantities.values())
+    return f"changes nothing that {len(a)} seed{'s' * (len(a) > 1)} can tell ({names})"
 
 
 def digits():
