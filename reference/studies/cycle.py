@@ -104,7 +104,7 @@ def finding(records: Records) -> str:
         f"{'; '.join(effects)}. "
         f"With x̂ attached as its input, β = 0.01 {differences(authors, loose, ROBUSTNESS | SD)}, and β = 0.1 "
         f"{differences(strong, loosest, ROBUSTNESS | SD)}. "
-        f"Trainings that collapse (their critic term varies over late epochs {COLLAPSE} times as much as the median one "
+        f"Trainings that collapse (their critic term varies over late epochs {COLLAPSE} times the median of those "
         f"without a cycle term): {named or 'none'}."
     )
 
