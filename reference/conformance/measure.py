@@ -17,9 +17,9 @@ from .judge import AdapterError, Missing, calls, judge, local
 from .mistakes import MISTAKES
 from .variants import Edit, variant
 
-TORCH, MORE = "conformance/adapters/pytorch.py", "conformance/adapters/pytorch_adapter.py"
+TORCH, MORE = "conformance/adapters/pytorch.py", "conformance/adapters/pytorch_defences.py"
 SHARED, ATTACKS = "conformance/adapters/tensors.py", "conformance/adapters/evaluation.py"
-JAX, JAX_MORE = "conformance/adapters/jax.py", "conformance/adapters/jax_adapter.py"
+JAX, JAX_MORE = "conformance/adapters/jax.py", "conformance/adapters/jax_defences.py"
 
 # fmt: off
 NUMPY: dict[str, list[Edit]] = {
