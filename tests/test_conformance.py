@@ -393,7 +393,10 @@ def test_run_a_bad_adapter(here, name):
 @pytest.mark.parametrize(
     "text, arguments, says",
     [
-        ("", ["run", "absent"], "ModuleNotFoundError"),
+        ("", ["run", "absent"], "ModuleNotFoundError: No module named 'absent'\n"),
+        ("", ["run", "./absent.py"], "there is no such file"),
+        ("class Adapter: pass", ["run", "user", "--random", "0"], "positive number of networks"),
+        ("class Adapter:\n choices = 5", ["run", "./user.py"], "a dict of strings"),
         ("import no_such_library", ["run", "user"], "no_such_library"),
         ("x = 1", ["run", "user"], "no adapter and no Adapter"),
         ("class Adapter:\n choices = {'cycle norm': 'cubic'}", ["run", "user"], "the choices are"),
@@ -407,6 +410,14 @@ def test_usage_errors(here, text, arguments, says):
     (here / "user.py").write_text(text)
     status, _, err = call(*arguments)
     assert status == 2 and says in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("place", ["mine.py", "./mine.py", "sub/mine.py", "{here}/mine.py", "../elsewhere/mine.py"])
+def test_an_adapter_given_as_a_file(here, place):
+    path = here / place.format(here=here)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(GOOD)
+    assert call("run", place.format(here=here), "--only", "mixed-logits")[0] == 0
 
 
 def test_nothing_checked(here):
@@ -485,10 +496,16 @@ def test_offline(here):
     assert status == 1 and "DIAGNOSIS 1: cycle input attached" in out and "reference/objectives.py, judge" in out
 
     for change, says in [({"answers": {"no-such": {}}}, "unknown cases"), ({"version": "3.0"}, "version 3.0"),
-                         ({"choices": {"x": "y"}}, "no choice"), ({"more": 1}, "unknown fields")]:  # fmt: skip
+                         ({"choices": {"x": "y"}}, "no choice"), ({"more": 1}, "unknown fields"),
+                         ({"choices": {"cycle norm": []}}, "object of strings"), ({"dtype": "int"}, "or float32"),
+                         ({"answers": {"mixed-logits": []}}, "object of objects")]:  # fmt: skip
         (here / "sheet" / "answers.json").write_text(json.dumps(sheet | change))
         status, _, err = call("check", "sheet")
         assert status == 2 and says in err
+    sheet["answers"]["mixed-logits"]["logits"] = [[1, 2], [3]]
+    (here / "sheet" / "answers.json").write_text(json.dumps(sheet))
+    status, out, _ = call("check", "sheet")
+    assert status == 2 and "rows differ in length" in out
 
 
 def test_the_runner_needs_numpy_and_the_standard_library_only(here):

@@ -371,7 +371,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 save_npz(FOLDER / name, content)
             print(name)
-    except ZeroDivisionError as error:
+    except (InputError, AssertionError) as error:
         print(f"reference.conformance.generate: {error}", file=sys.stderr)
         return 2
     return 0
