@@ -71,6 +71,19 @@ def test_every_mistake_can_be_planted():
     assert measure.PYTORCH.keys() == measure.JAXED.keys() == BY_ID.keys()
     for name, edits in [*measure.PYTORCH.items(), *measure.JAXED.items()]:
         assert edited(edits), name
+        assert all(map(measure.functions, edits)), name
+
+
+def test_only_what_a_mistake_can_touch_is_asked_again():
+    """A method's edit is placed in that method, decorated ones and those inside of others too."""
+    for edit, function in [
+        ((measure.TORCH, "beta1=0.5", ""), "@torch.no_grad()"),
+        ((measure.SHARED, 'found.pop("penalty_real")', ""), "        def terms(critic):"),
+        ((measure.TORCH, "return torch.addmm(b, x, W)\n\n\ndef scores", ""), "def logits(params, x):"),
+    ]:
+        source = (FOLDER.parents[1] / edit[0]).read_text(encoding="utf-8").splitlines()
+        assert function in {source[line - 1] for file, line in measure.functions(edit) if file == edit[0]}
+    assert not measure.functions((measure.TORCH, "from __future__", ""))
 
 
 def test_the_adapters_are_short():
@@ -410,6 +423,21 @@ def test_usage_errors(here, text, arguments, says):
     (here / "user.py").write_text(text)
     status, _, err = call(*arguments)
     assert status == 2 and says in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "program, arguments, says",
+    [
+        (measure, ["--only", "no-such"], "no such mistake"),
+        (measure, ["--adapter", "no-such"], "invalid choice"),
+        (measure, ["--all"], "unrecognized arguments"),
+        (generate, ["--seek", "no-such"], "invalid choice"),
+        (generate, ["mixed"], "unrecognized arguments"),
+    ],
+)
+def test_usage_errors_of_the_makers(program, arguments, says, capsys):
+    assert program.main(arguments) == 2
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["mine.py", "./mine.py", "sub/mine.py", "{here}/mine.py", "../elsewhere/mine.py"])

@@ -8,7 +8,6 @@ changes is not made again.  Exit status 0 if all fail and 95 % are named first, 
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 import time
@@ -17,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..command import Parser, answer
+from ..errors import InputError
 from .cases import load
 from .diagnose import diagnose
 from .judge import AdapterError, Missing, calls, judge, local, question
@@ -307,12 +308,12 @@ def planted(adapter: str, mistake: str) -> tuple[bool, list[str]]:
         asked = calls(guarded(load_module(f"conformance.adapters.{adapter}_adapter").adapter), "float64")
 
         def source(case):
-            answer, ran = before[question(case)]
+            got, ran = before[question(case)]
             if ran & changed:
                 return asked(case)
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
+            if isinstance(got, Exception):
+                raise got
+            return got
 
         results = judge(load().values(), source, {}, "float64")
     return any(r.status in ("failed", "error") for r in results), diagnose(results, "float64")
@@ -335,12 +336,12 @@ def unchanged(adapter: str) -> dict[tuple, tuple[Any, set[Location]]]:
                 ran.clear()
                 sys.setprofile(notice)
                 try:
-                    answer = source(case)
+                    got = source(case)
                 except (AdapterError, Missing) as error:
-                    answer = error
+                    got = error
                 finally:
                     sys.setprofile(None)
-                found[question(case)] = answer, set(ran)
+                found[question(case)] = got, set(ran)
     return found
 
 
@@ -387,25 +388,26 @@ def measure(adapter: str, only: str | None = None) -> bool:
     return failed == len(names) and first >= 0.95 * len(names)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def execute(argv: Sequence[str] | None) -> int:
     """Plant, count -> the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m reference.conformance.measure", description=__doc__.splitlines()[0]
-    )
+    parser = Parser(prog="python -m reference.conformance.measure", description=__doc__.splitlines()[0])
     parser.add_argument("--adapter", choices=list(PLANTED), help="default: both")
     parser.add_argument("--only", metavar="MISTAKE", help="plant one")
     args = parser.parse_args(argv)
     if args.only and args.only not in BY_ID:
-        parser.error(f"--only {args.only}: no such mistake; reference/conformance/mistakes.json lists them")
-    try:
-        good = [measure(adapter, args.only) for adapter in ([args.adapter] if args.adapter else PLANTED)]
-    except ImportError as error:
-        print(f"reference.conformance.measure: {error}; install the framework, or choose --adapter", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    return 0 if all(good) else 1
+        raise InputError(f"--only {args.only}: no such mistake; reference/conformance/mistakes.json lists them")
+    good = True
+    for adapter in [args.adapter] if args.adapter else PLANTED:
+        try:
+            good &= measure(adapter, args.only)
+        except ImportError as error:
+            raise InputError(f"{error}: install it, or choose another --adapter") from error
+    return 0 if good else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line -> the exit status."""
+    return answer("reference.conformance.measure", lambda: execute(argv), "")
 
 
 if __name__ == "__main__":
