@@ -19,7 +19,7 @@ from reference.attacks.targets import RunningConfidence
 
 MARGIN = 1e-4
 seeds = st.integers(0, 2**32 - 1)
-HIDDEN, BATCH, CLASSES = st.integers(0, 3), st.integers(1, 6), st.integers(2, 5)
+HIDDEN, BATCH, CLASSES, PIXELS, WIDTH = (st.integers(*ends) for ends in ((0, 3), (1, 6), (2, 5), (1, 7), (2, 9)))
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def preactivation_margin(params, x, slope=0.0, noise=None):
 
 
 @st.composite
-def problems(draw, classes=CLASSES, hidden=HIDDEN, batch=BATCH):
-    depth, n, k, d = draw(hidden), draw(batch), draw(classes), draw(st.integers(1, 7))
-    widths = [draw(st.integers(2, 9)) for _ in range(depth)]
+def problems(draw, classes=CLASSES, hidden=HIDDEN, batch=BATCH, pixels=PIXELS, width=WIDTH):
+    depth, n, k, d = draw(hidden), draw(batch), draw(classes), draw(pixels)
+    widths = [draw(width) for _ in range(depth)]
     rng = np.random.default_rng(draw(seeds))
     params, critic = network(rng, [d, *widths, k]), network(rng, [d, *widths[::-1], k])
     x, y = rng.random((n, d)), rng.integers(k, size=n)

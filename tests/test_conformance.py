@@ -68,10 +68,22 @@ def test_mistakes_planted_in_pytorch_are_named(name):
 
 
 def test_every_mistake_can_be_planted():
-    assert measure.PYTORCH.keys() == BY_ID.keys()
-    assert len(measure.JAXED) >= 35
+    assert measure.PYTORCH.keys() == measure.JAXED.keys() == BY_ID.keys()
     for name, edits in [*measure.PYTORCH.items(), *measure.JAXED.items()]:
         assert edited(edits), name
+        assert all(map(measure.functions, edits)), name
+
+
+def test_only_what_a_mistake_can_touch_is_asked_again():
+    """A method's edit is placed in that method, decorated ones and those inside of others too."""
+    for edit, function in [
+        ((measure.TORCH, "beta1=0.5", ""), "@torch.no_grad()"),
+        ((measure.SHARED, 'found.pop("penalty_real")', ""), "        def terms(critic):"),
+        ((measure.TORCH, "return torch.addmm(b, x, W)\n\n\ndef scores", ""), "def logits(params, x):"),
+    ]:
+        source = (FOLDER.parents[1] / edit[0]).read_text(encoding="utf-8").splitlines()
+        assert function in {source[line - 1] for file, line in measure.functions(edit) if file == edit[0]}
+    assert not measure.functions((measure.TORCH, "from __future__", ""))
 
 
 def test_the_adapters_are_short():
@@ -394,7 +406,10 @@ def test_run_a_bad_adapter(here, name):
 @pytest.mark.parametrize(
     "text, arguments, says",
     [
-        ("", ["run", "absent"], "ModuleNotFoundError"),
+        ("", ["run", "absent"], "ModuleNotFoundError: No module named 'absent'\n"),
+        ("", ["run", "./absent.py"], "there is no such file"),
+        ("class Adapter: pass", ["run", "user", "--random", "0"], "positive number of networks"),
+        ("class Adapter:\n choices = 5", ["run", "./user.py"], "a dict of strings"),
         ("import no_such_library", ["run", "user"], "no_such_library"),
         ("x = 1", ["run", "user"], "no adapter and no Adapter"),
         ("class Adapter:\n choices = {'cycle norm': 'cubic'}", ["run", "user"], "the choices are"),
@@ -408,6 +423,29 @@ def test_usage_errors(here, text, arguments, says):
     (here / "user.py").write_text(text)
     status, _, err = call(*arguments)
     assert status == 2 and says in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "program, arguments, says",
+    [
+        (measure, ["--only", "no-such"], "no such mistake"),
+        (measure, ["--adapter", "no-such"], "invalid choice"),
+        (measure, ["--all"], "unrecognized arguments"),
+        (generate, ["--seek", "no-such"], "invalid choice"),
+        (generate, ["mixed"], "unrecognized arguments"),
+    ],
+)
+def test_usage_errors_of_the_makers(program, arguments, says, capsys):
+    assert program.main(arguments) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["mine.py", "./mine.py", "sub/mine.py", "{here}/mine.py", "../elsewhere/mine.py"])
+def test_an_adapter_given_as_a_file(here, place):
+    path = here / place.format(here=here)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(GOOD)
+    assert call("run", place.format(here=here), "--only", "mixed-logits")[0] == 0
 
 
 def test_nothing_checked(here):
@@ -486,10 +524,16 @@ def test_offline(here):
     assert status == 1 and "DIAGNOSIS 1: cycle input attached" in out and "reference/objectives.py, judge" in out
 
     for change, says in [({"answers": {"no-such": {}}}, "unknown cases"), ({"version": "3.0"}, "version 3.0"),
-                         ({"choices": {"x": "y"}}, "no choice"), ({"more": 1}, "unknown fields")]:  # fmt: skip
+                         ({"choices": {"x": "y"}}, "no choice"), ({"more": 1}, "unknown fields"),
+                         ({"choices": {"cycle norm": []}}, "object of strings"), ({"dtype": "int"}, "or float32"),
+                         ({"answers": {"mixed-logits": []}}, "object of objects")]:  # fmt: skip
         (here / "sheet" / "answers.json").write_text(json.dumps(sheet | change))
         status, _, err = call("check", "sheet")
         assert status == 2 and says in err
+    sheet["answers"]["mixed-logits"]["logits"] = [[1, 2], [3]]
+    (here / "sheet" / "answers.json").write_text(json.dumps(sheet))
+    status, out, _ = call("check", "sheet")
+    assert status == 2 and "rows differ in length" in out
 
 
 def test_the_runner_needs_numpy_and_the_standard_library_only(here):

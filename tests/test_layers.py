@@ -17,7 +17,8 @@ ORDER = """
     conformance conformance.adapter conformance.cases conformance.judge conformance.diagnose conformance.report
     conformance.offline conformance.live
     conformance.adapters conformance.adapters.ours conformance.adapters.evaluation conformance.adapters.tensors
-    conformance.adapters.pytorch conformance.adapters.pytorch_adapter conformance.adapters.jax
+    conformance.adapters.pytorch conformance.adapters.pytorch_defences conformance.adapters.pytorch_adapter
+    conformance.adapters.jax conformance.adapters.jax_defences
     conformance.adapters.jax_adapter
     conformance.variants conformance.mistakes conformance.by_hand conformance.problems conformance.generate
     conformance.measure conformance.random_cases conformance.__main__

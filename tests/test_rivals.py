@@ -19,7 +19,7 @@ TOLERANCE = {np.float64: 1e-10, np.float32: 1e-4}
 
 
 class PyTorch:
-    examples = 25
+    examples, problems = 25, problems()
 
     def __init__(self):
         self.library = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -46,7 +46,8 @@ class PyTorch:
 
 
 class Jax:
-    examples = 2  # it compiles every operation for every new shape
+    # Of one size, since every operation is compiled for every new shape.
+    examples, problems = 3, problems(*map(st.just, (3, 2, 4, 5, 6)))
 
     def __init__(self):
         self.library = pytest.importorskip("jax", reason="JAX is not installed")
@@ -129,7 +130,7 @@ def test_the_classifier_s_objective(rival, dtype):
     draw(
         rival,
         test,
-        problem=problems(),
+        problem=rival.problems,
         iterations=st.integers(1, 6),
         gradient=st.sampled_from(("truncated", "full", "detached")),
         confidence=st.sampled_from(("running", "own", 0.3)),
@@ -145,7 +146,7 @@ def test_the_critic_s_objective(rival, dtype):
         terms = partial(with_params, rival.module.critic_terms, *map(rival.arrays, args))
         same(expected, rival.run(terms, {"penalty_real": 10.0, "penalty_fake": 10.0}, q.critic), dtype)
 
-    draw(rival, test, problem=problems())
+    draw(rival, test, problem=rival.problems)
 
 
 def test_the_nearest_class(rival):
@@ -154,7 +155,7 @@ def test_the_nearest_class(rival):
         found = rival.module.nearest_class(rival.arrays(problem.params), rival.arrays(problem.x))
         assert (np.asarray(found) == expected).all()
 
-    draw(rival, test, problem=problems())
+    draw(rival, test, problem=rival.problems)
 
 
 def test_the_nearest_class_without_gradients(rival):

@@ -111,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.timeout > 0:
         raise InputError(f"--timeout {args.timeout:g}: give a positive number of seconds")
+    if args.random is not None and args.random < 1:
+        raise InputError(f"--random {args.random}: give a positive number of networks")
     with Live(args.adapter, args.timeout) as adapter:
         if args.random is not None:
             try:

@@ -9,7 +9,6 @@ the losses (what is held constant replayed), what has a closed form with that, a
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..command import Parser, answer
 from ..errors import InputError
 from ..files import save_npz, write_text
 from . import by_hand
@@ -181,8 +181,8 @@ def make(p: Problem, probed, variants: dict[str, object], arrays: dict[str, np.n
         variants = {}
     found = {name: answers(module.plain, p, given) for name, module in variants.items() if name}
     expected, twins = answers(ours.plain, p, given), answers(ours.twins, p, given)
-    for id, answer in expected.items():
-        compare(id, twins[id], answer, AGREE)
+    for id, right in expected.items():
+        compare(id, twins[id], right, AGREE)
     confirm(p, given, expected, {})
     if not p.flags and all(TERMS[term][0] < 6 for term, _, _ in p.specs):  # evaluation ends on the boundary itself
         near = margins(p, given, probed).min()
@@ -347,34 +347,35 @@ def train_checkpoint() -> dict[str, np.ndarray]:
     return layers | {"x": x[rows], "labels": y[rows].astype(np.int64)}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write everything, or look for a seed -> the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m reference.conformance.generate", description=__doc__.splitlines()[0]
-    )
+def execute(argv: Sequence[str] | None) -> None:
+    """Write everything, or look for a seed."""
+    parser = Parser(prog="python -m reference.conformance.generate", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--seek", choices=[p.name for p in PROBLEMS], help="print the first seed that fits this problem"
     )
     parser.add_argument("--checkpoint", action="store_true", help="train the network of the problem digits again")
     args = parser.parse_args(argv)
-    try:
-        if args.checkpoint:
-            save_npz(FOLDER / "checkpoint.npz", train_checkpoint())
-            return 0
-        if args.seek:
-            seed, rows = seek(args.seek)
-            print(f"seed {seed}, rows {rows}")
-            return 0
-        for name, content in generate().items():
+    if args.checkpoint:
+        save_npz(FOLDER / "checkpoint.npz", train_checkpoint())
+    elif args.seek:
+        seed, rows = seek(args.seek)
+        print(f"seed {seed}, rows {rows}")
+    else:
+        try:
+            files = generate()
+        except AssertionError as error:
+            raise InputError(f"nothing is written: {error}") from error
+        for name, content in files.items():
             if isinstance(content, str):
                 write_text(FOLDER / name, content)
             else:
                 save_npz(FOLDER / name, content)
             print(name)
-    except ZeroDivisionError as error:
-        print(f"reference.conformance.generate: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line -> the exit status."""
+    return answer("reference.conformance.generate", lambda: execute(argv), "")
 
 
 if __name__ == "__main__":

@@ -144,12 +144,17 @@ def _result(case: Case, source: Source, dtype: str) -> Result:
     return Result(case, "passed" if good else "failed", error, got=got)
 
 
+def question(case: Case) -> tuple:
+    """What is asked, the same for all the cases (terms) that share a call."""
+    return (case.call, *((name, id(value)) for name, value in sorted(case.inputs.items())))
+
+
 def calls(ask: Ask, dtype: str) -> Source:
-    """Answers by calling the method, once for all the cases (terms) that share a call."""
+    """Answers by calling the method, once for each question."""
     asked: dict = {}
 
     def source(case):
-        key = (case.call, *((name, id(value)) for name, value in sorted(case.inputs.items())))
+        key = question(case)
         if key not in asked:
             try:
                 asked[key] = ask(case.call, cast(case.inputs, dtype))

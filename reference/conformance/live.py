@@ -7,6 +7,7 @@ import importlib
 import multiprocessing
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,10 @@ def _serve(pipe, spec: str) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         try:
             adapter = load(spec)
-            choices = dict(getattr(adapter, "choices", {}))
+            choices = getattr(adapter, "choices", {})
+            if not isinstance(choices, Mapping) or not all(isinstance(value, str) for value in choices.values()):
+                raise InputError("its choices must be a dict of strings")
+            choices = dict(choices)
             pipe.send(("ready", (str(getattr(adapter, "name", spec)), choices)))
         except BaseException as error:  # SystemExit too
             pipe.send(("error", told(error)))
@@ -108,10 +112,19 @@ def _serve(pipe, spec: str) -> None:
 
 
 def load(spec: str) -> Any:
-    """The object MODULE[:OBJECT]; a class is instantiated."""
+    """The object MODULE[:OBJECT], MODULE a name or a file; a class is instantiated."""
     module, _, name = spec.partition(":")
     sys.path.insert(0, str(Path.cwd()))
-    found = importlib.import_module(module.removesuffix(".py").replace("/", "."))
+    if module.endswith(".py"):  # a file: by its name from here if it is below, so that its relative imports work
+        path = Path(module).resolve()
+        if not path.exists():
+            raise InputError("there is no such file")
+        if path.is_relative_to(Path.cwd()):
+            module = ".".join(path.relative_to(Path.cwd()).with_suffix("").parts)
+        else:
+            sys.path.insert(0, str(path.parent))
+            module = path.stem
+    found = importlib.import_module(module)
     for candidate in [name] if name else ["adapter", "Adapter"]:
         if hasattr(found, candidate):
             adapter = getattr(found, candidate)
@@ -121,8 +134,14 @@ def load(spec: str) -> Any:
 
 def told(error: BaseException) -> str:
     """An exception in one line: what, and the last line of the user's code that led to it."""
+    if isinstance(error, InputError):
+        return str(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
     here = Path(__file__).resolve().parent
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve().parent != here]
-    mine = [f for f in frames if "site-packages" not in f.filename and "importlib" not in f.filename] or frames
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if Path(f.filename).resolve().parent != here and "importlib" not in f.filename
+    ]
+    mine = [f for f in frames if "site-packages" not in f.filename] or frames
     return text + (f" ({Path(mine[-1].filename).name}, line {mine[-1].lineno}: {mine[-1].line})" if mine else "")

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..files import load_npz, save_npz, write_text
 from .adapter import CHOICES, Adapter
 from .cases import VERSION, Case, cast, encode, flatten
-from .judge import Missing
+from .judge import AdapterError, Missing
 
 SHEET = "answers.json"
 PAGE = """A conformance test on paper
@@ -97,7 +97,10 @@ class Sheet:
         wanted = flatten(case.expected)
         if absent := [name for name in wanted if name not in found]:
             raise Missing(f"no answer for {', '.join(absent)}")
-        arrays = {name: np.asarray(found[name]) for name in wanted}
+        try:
+            arrays = {name: np.asarray(found[name]) for name in wanted}
+        except ValueError as error:
+            raise AdapterError(f"an answer is no array: its rows differ in length ({error})") from error
         return {
             name: a.astype(self.dtype if wanted[name].dtype.kind == "f" and a.dtype.kind in "iuf" else a.dtype)
             for name, a in arrays.items()
@@ -115,6 +118,13 @@ def _read(path: Path) -> dict:
         raise InputError(f"{path} has version {about.get('version')}, this kit reads {VERSION}: export it again")
     if unknown := about.keys() - {"version", "dtype", "choices", "answers"}:
         raise InputError(f"{path} has unknown fields: {', '.join(sorted(unknown))}")
+    answers, choices, dtype = about.get("answers", {}), about.get("choices", {}), about.get("dtype", "float64")
+    if not isinstance(answers, dict) or not all(isinstance(answer, dict) for answer in answers.values()):
+        raise InputError(f"{path}: answers must be an object of objects, {{case: {{output: value}}}}")
+    if not isinstance(choices, dict) or not all(isinstance(value, str) for value in choices.values()):
+        raise InputError(f"{path}: choices must be an object of strings, {{choice: value}}")
+    if dtype not in ("float64", "float32"):
+        raise InputError(f"{path}: dtype is {dtype!r}, must be float64 or float32")
     return about
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import jax as method
+from . import jax_defences
 from .evaluation import Evaluation
 from .tensors import Tensors
 
@@ -17,7 +18,7 @@ from .tensors import Tensors
 class Jax(Tensors, Evaluation):
     """JAX computes in float64 only where told to."""
 
-    name, method = "JAX", method
+    name, method, defences = "JAX", method, jax_defences
 
     def __init__(self):
         jax.config.update("jax_enable_x64", True)
@@ -32,7 +33,8 @@ class Jax(Tensors, Evaluation):
         return jax.grad(lambda v: jnp.sum(f(v)))(x)
 
     def gradients(self, terms, params):
-        return jax.jacrev(terms)(self.to(params))
+        values, pull_back = jax.vjp(terms, self.to(params))
+        return {t: pull_back({u: jnp.asarray(u == t, v.dtype) for u, v in values.items()})[0] for t in values}
 
     def adam_step(self, params, gradient, m, v, t, rate):
         return dict(zip(("params", "m", "v"), self.back(method.adam_step(*self.to((params, gradient, m, v)), t, rate))))

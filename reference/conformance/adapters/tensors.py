@@ -9,7 +9,7 @@ from .evaluation import softmax
 
 class Tensors:
     """An adapter of a framework: a subclass gives `to` (arrays to tensors), `back`, `slope(f, x)` = ∇_x Σ f(x),
-    `gradients(terms, params)` = {term: its gradient}, and `method`, the module with the mathematics."""
+    `gradients(terms, params)` = {term: its gradient}, and the modules with the mathematics, `method` and `defences`."""
 
     choices = {}  # the defaults
 
@@ -93,6 +93,19 @@ class Tensors:
 
     def critic_gradients(self, params, critic, **given):
         return self.back(self.gradients(self.critic_terms(params, **given), critic))
+
+    def adversarial_perturbation(self, params, x, y, epsilon, geometry):
+        return self.back(self.defences.adversarial(*self.to((params, x, y)), epsilon, geometry))
+
+    def virtual_perturbation(self, params, x, start, xi, epsilon):
+        return self.back(self.defences.virtual(*self.to((params, x, start)), xi, epsilon))
+
+    def baseline_losses(self, params, **given):
+        return self.back(self.defences.terms(self.to(params), **self.to(given)))
+
+    def baseline_gradients(self, params, **given):
+        given = self.to(given)
+        return self.back(self.gradients(lambda p: self.defences.terms(p, **given), params))
 
     def training_step(self, state, x, y, noise_real, noise_fake, noise_judge, u, rate, critic_rate, critic_weight,
                       cycle_weight, penalty_weight):  # fmt: skip
