@@ -1,8 +1,11 @@
 """What is the difference between classifier and critic, can the critic classify or detect, and can the two be one?
 
 The classifier f is asked which class an image is of; the critic D_j whether it is real data of class j, attacked images
-being the other answer.  Read as a classifier, D says argmax_j D_j(x).  Networks that share parameters are trained by
-the method's own steps: θ is one list of layers, f and D are two choices from it (`layouts`), and per batch
+being the other answer.  Its loss asks D_j of images of class j and of attacked ones taken for j, and never compares two classes.
+Read as a classifier, without its noise, D says argmax_j D_j(x).
+
+Networks that share parameters are trained by the method's own steps: θ is one list of layers, f and D are two choices
+from it (`layouts`), and per batch
 
     critic step       D's layers move by the critic's loss; x̂ and ŷ, made by f before the step, are constants
     classifier step   f's layers move by the classifier's loss, through the attack too; D, as the critic step left it,
@@ -238,7 +241,7 @@ def finding(records: Records) -> str:
         return f"{scale * values(group, key).mean():.{digits}f}"
 
     errors = [[{"seed": record["seed"], "v": record[key]} for record in two] for key in ("error", "critic_error")]
-    untold = "" if compare(*errors, "v") else " (a difference that cannot be told from 0)"
+    untold = "" if compare(*errors, "v") else f" (which {len(two)} seed{'s' * (len(two) > 1)} cannot tell apart)"
     quantities = ROBUSTNESS | {"sd": ("the late standard deviation of the validation error in points", 2, 100)}
     return (
         f"As a classifier the critic errs on {mean(two, 'critic_error')} % of test images, f on {mean(two, 'error')} %"
