@@ -1,8 +1,8 @@
 """What is the difference between classifier and critic, can the critic classify or detect, and can the two be one?
 
-The classifier f is asked which class an image is of; the critic D_j whether it is real data of class j, attacked images
-being the other answer.  Its loss asks D_j of images of class j and of attacked ones taken for j, and never compares two classes.
-Read as a classifier, without its noise, D says argmax_j D_j(x).
+The classifier f is asked which class an image is of; the critic D_j whether it is real data of class j.  The critic's
+loss asks D_j of images of class j and of attacked ones that f takes for j, no other, and never compares two classes.
+Read as a classifier, and without its noise, D says argmax_j D_j(x).
 
 Networks that share parameters are trained by the method's own steps: θ is one list of layers, f and D are two choices
 from it (`layouts`), and per batch
@@ -16,12 +16,13 @@ each with its own Adam.  The gradient of the second is taken at the θ that made
 and its own noise; so has that of "two networks, ReLU", beside the method's LeakyReLU.  In "f alone" λ = β = 0: f is
 undefended, and D is trained on its attacked images.  All else is the demo's recipe.
 
-Columns, on test images: errors and ρ of f, and of D as a classifier.  Calibration error (ECE) of f's and of D's softmax
-and of σ(D_ŷ): `calibration_error`.  Attacked: the high-confidence attack on f, C = 0.8, from the true label, on images
-that f classifies right; f takes each of them for another class, and D for the original one, or for the same as f, on
-so many.  Detection (AUC): the chance that D_ŷ is larger on a clean image than on an attacked one, ŷ what f takes each
-for; likewise by f's own confidence.  At C = 0.8 the latter is below that of most clean images by construction, so the
-attack at the image's own confidence stands beside it; 0.5 is guessing.
+Columns, on test images: errors and ρ of f, and of D as a classifier; late sd: of the validation error over the last
+third of the epochs, in points.  Calibration (ECE, see `calibration_error`): of f's and D's softmax, and of σ(max_j D_j).
+Attacked: the high-confidence attack on f, C = 0.8, from the true label, on images that f classifies right, where it
+succeeds, so that f takes each for another class; D takes so many for the original class, and for the same as f.
+Detection (AUC): the chance that D_ŷ is larger on a clean image than on an attacked one, ŷ what f takes each for;
+likewise by f's own confidence.  At C = 0.8 the latter is below that of most clean images by construction, so the attack
+to the clean image's own confidence stands beside it; 0.5 is guessing.
 """
 
 from __future__ import annotations
