@@ -17,7 +17,7 @@ and its own noise; so has that of "two networks, ReLU", beside the method's Leak
 undefended, and D is trained on its attacked images.  All else is the demo's recipe.
 
 Columns, on test images: errors and ρ of f, and of D as a classifier; late sd: of the validation error over the last
-third of the epochs, in points.  Calibration (ECE, see `calibration_error`): of f's and D's softmax, and of σ(max_j D_j).
+third of the epochs, in points.  ECE (see `calibration_error`): of the softmax of f and of D, and of σ(max_j D_j).
 Attacked: the high-confidence attack on f, C = 0.8, from the true label, on images that f classifies right, where it
 succeeds, so that f takes each for another class; D takes so many for the original class, and for the same as f.
 Detection (AUC): the chance that D_ŷ is larger on a clean image than on an attacked one, ŷ what f takes each for;
