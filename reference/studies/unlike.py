@@ -105,7 +105,7 @@ def ten(y) -> onp.ndarray:
 
 
 def sheet(state: State, x, y) -> dict:
-    """`ten` images attacked to C = 0.8: {pixels: in %, as hexadecimal bytes; taken_for: classes, None for a failure}."""
+    """`ten` images attacked to C = 0.8: {pixels: in %, as hexadecimal bytes; taken_for: classes, None for failed}."""
     model, rows = adjoint.as_model(state.params), ten(y)
     attacked = high_confidence(model, x[rows], ("true", y[rows]), SHEET_CONFIDENCE)
     classes = predict(model.logits(attacked.images)).tolist()
