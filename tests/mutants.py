@@ -800,8 +800,7 @@ MUTANTS = [
     ),
     Mutant(
         "calibration-per-example", f"{SHARED}::test_calibration_error_by_its_definition", "studies/critic.py",
-        "onp.abs(onp.bincount(which, right - onp.asarray(confidence, float))).sum()",
-        "onp.abs(right - onp.asarray(confidence, float)).sum()",
+        "onp.abs(onp.bincount(which, right - confidence)).sum()", "onp.abs(right - confidence).sum()",
         "The absolute value is taken before the mean over a bin.",
     ),
 ]

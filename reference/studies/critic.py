@@ -57,7 +57,7 @@ SIZES = DIGIT_SIZES
 
 
 def layouts(depth: int) -> dict[str, tuple[list[int], list[int]]]:
-    """{name: (the layers of θ that are f, those that are D)}, of a θ that has `depth` layers for each."""
+    """{name: (the layers of θ that are f, those that are D)}, of `depth` layers of θ for each, alike in size."""
     f, D = list(range(depth)), list(range(depth, 2 * depth))
     return {"apart": (f, D), "trunk": (f, f[:-1] + D[-1:]), "one": (f, f)}
 
@@ -153,8 +153,9 @@ def calibration_error(confidence, right, bins: int = 15) -> float:
 
     confidence: (n,) in [0, 1]; right: (n,) bool.  Source: Guo et al. 2017, eq. 3.
     """
-    which = onp.clip(onp.ceil(bins * onp.asarray(confidence, float)).astype(int) - 1, 0, bins - 1)
-    return float(onp.abs(onp.bincount(which, right - onp.asarray(confidence, float))).sum() / len(which))
+    confidence = onp.asarray(confidence, float)
+    which = onp.clip(onp.ceil(bins * confidence).astype(int) - 1, 0, bins - 1)
+    return float(onp.abs(onp.bincount(which, right - confidence)).sum() / len(which))
 
 
 def auc(clean, attacked) -> float:
