@@ -274,8 +274,8 @@ def margin_by_hand(held, params, q, s):
     return np.mean(worst * held.positive(worst))
 
 
-def adversary_critic_by_hand(held, params, q, s):
-    """The three terms, unweighted."""
+def adversary_critic_by_hand(held, params, q, s, slope=0.2):
+    """The three terms, unweighted; slope: of the critic's activations."""
     g = s.generator
     z, _ = forward(held, params, q.x)
     predicted = held.largest(z)
@@ -290,7 +290,7 @@ def adversary_critic_by_hand(held, params, q, s):
     x_hat = held.constant(x_hat) if g.gradient == "detached" else x_hat
     y_hat = held.largest(forward(held, params, held.constant(x_hat))[0])
     S = held.choose("S", held.constant(y_hat != predicted), np.ones(len(z), bool))
-    D = forward(held, q.critic, held.flows("x̂ in the critic", x_hat), 0.2, q.noise_fake)[0]
+    D = forward(held, q.critic, held.flows("x̂ in the critic", x_hat), slope, q.noise_fake)[0]
     D = rows(D, held.choose("ŷ", y_hat, q.targets))
     conf = held.flows("conf", own)
     back = unroll(held, params, held("cycle input", x_hat), predicted, conf, *settings)
@@ -303,10 +303,10 @@ def adversary_critic_by_hand(held, params, q, s):
     }
 
 
-def critic_by_hand(held, critic, q, x_hat, y_hat, penalty_weight):
+def critic_by_hand(held, critic, q, x_hat, y_hat, penalty_weight, slope=0.2):
     value = 0
     for sign, x, y, noise in ((-1, q.x, q.y, q.noise_real), (1, x_hat, y_hat, q.noise_fake)):
-        D, slopes = forward(held, critic, x, 0.2, noise)
+        D, slopes = forward(held, critic, x, slope, noise)
         g = pull_back(critic, slopes, eye(y, D.shape[1]))
         value = value + np.mean(softplus(sign * rows(D, y)))
         value = value + penalty_weight * np.mean((lengths(g) - 1) ** 2)

@@ -46,6 +46,7 @@ FUSED = "test_adjoint.py::test_the_fused_steps"
 BATCH = "test_train.py::test_a_batch_is_running_confidence_attack_critic_step_classifier_step"
 LEVEL = "test_attacks.py::test_high_confidence_reaches_the_level_set_of_a_logistic_model"
 SURVEY = "test_survey.py"
+UNLIKE, SHARED = "test_studies_unlike.py", "test_studies_critic.py"
 RUNNING = "test_objectives.py::test_the_running_confidence_is_a_debiased_mean"
 
 # fmt: off
@@ -759,6 +760,48 @@ MUTANTS = [
         "key-of-the-clean-image", f"{SURVEY}::test_the_images_are_adversarial_as_shown", "studies/survey.py",
         "attacked[name] = shown, taken_for", "attacked[name] = shown, predict(p)",
         "The key says that the network was not fooled.",
+    ),
+    # Studies
+    Mutant(
+        "like-the-original", f"{UNLIKE}::test_value_and_gradient_by_hand", "studies/unlike.py",
+        "losses.fool_loss(-D, original, changed)", "losses.fool_loss(D, original, changed)",
+        "The original's score is pushed up.",
+    ),
+    Mutant(
+        "unlike-the-target", f"{UNLIKE}::test_value_and_gradient_by_hand", "studies/unlike.py",
+        "original = predict(z)", "original = y",
+        "The true label is meant, not the class that the attack left.",
+    ),
+    Mutant(
+        "unlike-detached", f"{UNLIKE}::test_value_and_gradient_by_hand", "studies/unlike.py",
+        "via.scores(fixed(critic_params), x_hat, noise)",
+        "via.scores(fixed(critic_params), objectives.stop_gradient(x_hat), noise)",
+        "The alternative term's gradient by θ is 0.",
+    ),
+    Mutant(
+        "looks-among-the-wrong", f"{UNLIKE}::test_what_attacked_images_look_like", "experiment.py",
+        "rows = found.success & (predict(model.logits(x)) == y)", "rows = found.success",
+        "Images that were misclassified to begin with are counted as attacked.",
+    ),
+    Mutant(
+        "one-head", f"{SHARED}::test_shared_layers_are_moved_by_both_steps", "studies/critic.py",
+        "f[:-1] + D[-1:]", "f",
+        "A trunk with two heads has one.",
+    ),
+    Mutant(
+        "critic-adam-for-both", f"{SHARED}::test_networks_apart_are_trained_as_the_method_trains_them",
+        "studies/critic.py", "adam = move(f, gradient, adam, rate)", "adam = move(f, gradient, adam, critic_rate)",
+        "The classifier learns at the critic's rate.",
+    ),
+    Mutant(
+        "leaky-shared-critic", f"{SHARED}::test_without_noise_the_critic_of_one_network_is_the_classifier",
+        "studies/critic.py", "x = relu(x) if i else x", "x = critic.leaky_relu(x) if i else x",
+        "One network as the critic is another function than as the classifier.",
+    ),
+    Mutant(
+        "calibration-per-example", f"{SHARED}::test_calibration_error_by_its_definition", "studies/critic.py",
+        "onp.abs(onp.bincount(which, right - confidence)).sum()", "onp.abs(right - confidence).sum()",
+        "The absolute value is taken before the mean over a bin.",
     ),
 ]
 # fmt: on

@@ -21,8 +21,7 @@ def robustness(params: Params, data: Digits, images: int, stand_in: StandIn | No
     """Error on all test images, and of the first `images`: ρ by DeepFool and by the high-confidence attack.
 
     Attacks start from the true label.  -> {error, deepfool, high_confidence, success} and for one seed's sake half of
-    each 95 % interval, {.._half}.  With a `stand_in`, "looks_like": the share of images attacked to C = 0.8 that look
-    to it like the class they are taken for.
+    each 95 % interval, {.._half}.  With a `stand_in`, what images attacked to C = 0.8 look like to it: `looks_like`.
     """
     model = adjoint.as_model(params)
     x, y = data.test.x[:images], data.test.y[:images]
@@ -35,20 +34,22 @@ def robustness(params: Params, data: Digits, images: int, stand_in: StandIn | No
         record |= {name: attack.rho, f"{name}_half": (high - low) / 2}
     record["success"] = found.attacks["high_confidence"].success_rate
     if stand_in is not None:
-        record["looks_like"] = looks_like(model, x, y, stand_in)
+        record |= looks_like(model, x, y, stand_in)
     return {key: float(value) if onp.isfinite(value) else None for key, value in record.items()}
 
 
-def looks_like(model, x, y, stand_in: StandIn) -> float:
-    """The share of attacked images (see `attack_shown`) that look like the class they are taken for.
+def looks_like(model, x, y, stand_in: StandIn) -> dict[str, float]:
+    """What attacked images (see `attack_shown`) look like: shares of them.
 
-    The mean over the stand-in's two classifiers; nan if no attack succeeded.
+    -> {looks_like: the class they are taken for, looks_original: the class they were}, each the mean over the
+    stand-in's two classifiers; nan if no attack succeeded.
     """
     images, taken_for, labels = attack_shown(model, x, y)
     if not len(images):
-        return onp.nan
-    shares = stand_in.shares(images, taken_for, labels)
-    return float(onp.mean([share["changed"] for share in shares.values()]))
+        return {"looks_like": onp.nan, "looks_original": onp.nan}
+    shares = stand_in.shares(images, taken_for, labels).values()
+    kinds = {"looks_like": "changed", "looks_original": "unchanged"}
+    return {name: float(onp.mean([share[kind] for share in shares])) for name, kind in kinds.items()}
 
 
 def with_objective(judge) -> SimpleNamespace:

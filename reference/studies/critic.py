@@ -1,0 +1,290 @@
+"""What is the difference between classifier and critic, can the critic classify or detect, and can the two be one?
+
+The classifier f is asked which class an image is of; the critic D_j whether it is real data of class j.  The critic's
+loss asks D_j of images of class j and of attacked ones that f takes for j, no other, and never compares two classes.
+Read as a classifier, and without its noise, D says argmax_j D_j(x).
+
+Networks that share parameters are trained by the method's own steps: θ is one list of layers, f and D are two choices
+from it (`layouts`), and per batch
+
+    critic step       D's layers move by the critic's loss; x̂ and ŷ, made by f before the step, are constants
+    classifier step   f's layers move by the classifier's loss, through the attack too; D, as the critic step left it,
+                      is a copy held fixed: no gradient reaches θ through D's layers, shared or not
+
+each with its own Adam.  The gradient of the second is taken at the θ that made x̂, as in the method, and applied to the
+θ that the first step left, which is the same thing unless layers are shared.  A critic that shares layers has f's ReLU
+and its own noise; so has that of "two networks, ReLU", beside the method's LeakyReLU.  In "f alone" λ = β = 0: f is
+undefended, and D is trained on its attacked images.  All else is the demo's recipe.
+
+Columns, on test images: errors and ρ of f, and of D as a classifier; late sd: of the validation error over the last
+third of the epochs, in points.  ECE (see `calibration_error`): of the softmax of f and of D, and of σ(max_j D_j).
+Attacked: the high-confidence attack on f, C = 0.8, from the true label, on images that f classifies right, where it
+succeeds, so that f takes each for another class; D takes so many for the original class, and for the same as f.
+Detection (AUC): the chance that D_ŷ is larger on a clean image than on an attacked one, ŷ what f takes each for;
+likewise by f's own confidence.  At C = 0.8 the latter is below that of most clean images by construction, so the attack
+to the clean image's own confidence stands beside it; 0.5 is guessing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import autograd.numpy as np
+import numpy as onp
+from autograd import grad
+from matplotlib.figure import Figure
+
+from .. import adjoint, critic, fused, network, steps
+from ..attacks import deepfool, high_confidence
+from ..attacks.targets import RunningConfidence
+from ..data import Digits
+from ..errors import DivergenceError
+from ..evaluate import evaluate
+from ..experiment import SHEET_CONFIDENCE
+from ..figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
+from ..network import Params
+from ..numerics import pick, predict, relu, sigmoid, softmax
+from ..optimise import Adam, adam_step, decayed
+from ..report import grid
+from ..settings import DEMO, AdversaryCritic, Training
+from ..train import error
+from ..twins import TWINS
+from .measures import robustness
+from .study import DIGIT_SIZES, ROBUSTNESS, Records, Size, by_name, compare, differences, digits, entry, values
+
+SIZES = DIGIT_SIZES
+
+
+def layouts(depth: int) -> dict[str, tuple[list[int], list[int]]]:
+    """{name: (the layers of θ that are f, those that are D)}, of `depth` layers of θ for each, alike in size."""
+    f, D = list(range(depth)), list(range(depth, 2 * depth))
+    return {"apart": (f, D), "trunk": (f, f[:-1] + D[-1:]), "one": (f, f)}
+
+
+CASES = {
+    "f alone": ("apart", True),
+    "two networks": ("apart", True),
+    "two networks, ReLU": ("apart", False),
+    "one trunk, two heads": ("trunk", False),
+    "one network, D = f": ("one", False),
+}
+"""{name: (which of `layouts`, whether D is LeakyReLU)}."""
+
+RHO = "deepfool", 3, 1
+FALSE = onp.linspace(0, 1, 41)
+"""Shares of clean images reported, where a detector is measured."""
+
+
+# ---- a critic with f's activations: both steps by autograd
+
+
+def scores(params: Params, x, noise=None):
+    """`critic.scores` with ReLU: without noise, `network.logits`."""
+    for i, (W, b) in enumerate(params):
+        x = relu(x) if i else x
+        x = (x if noise is None else x + noise[i]) @ W + b
+    return x
+
+
+def input_gradient(params: Params, x, labels, noise=None):
+    """`critic.input_gradient` with ReLU."""
+    return grad(lambda v: np.sum(pick(scores(params, v, noise), labels)))(x)
+
+
+RELU = TWINS._replace(scores=scores, critic_gradient=input_gradient)
+RELU_STEPS = SimpleNamespace(
+    pretraining=fused.pretraining,
+    ClassifierStep=lambda params, x: steps.ClassifierStep(params, x, RELU),
+    critic_step=lambda *arguments: steps.critic_step(*arguments, RELU),
+)
+
+
+def train(data: Digits, s: AdversaryCritic, training: Training, seed: int, layout: str, via=fused):
+    """`train.train` for networks that may share layers -> (f, D, the running confidence, a record per epoch)."""
+    (x, y), rng = data.train, onp.random.default_rng(seed)
+    d, k = x.shape[1], int(y.max()) + 1
+    f, D = layouts(len(training.hidden) + 1)[layout]
+    theta = network.init(rng, (d, *training.hidden, k), x.dtype) + network.init(rng, (d, *s.hidden, k), x.dtype)
+
+    def part(layers):
+        return [theta[l] for l in layers]
+
+    def move(layers, gradient, adam, rate):
+        moved, adam = adam_step(part(layers), gradient, adam, rate, training.beta1, training.beta2)
+        for l, layer in zip(layers, moved, strict=True):
+            theta[l] = layer
+        return adam
+
+    def noise():
+        return critic.draw_noise(rng, part(D), len(rows), s.input_noise, s.hidden_noise)
+
+    adam, critic_adam, running, history = Adam.start(part(f)), Adam.start(part(D)), RunningConfidence.start(k), []
+    for epoch in range(-training.pretrain_epochs, training.epochs):
+        rate, critic_rate = (
+            decayed(r, max(epoch, 0), training.halve_every) for r in (training.learning_rate, s.critic_learning_rate)
+        )
+        order, sums = rng.permutation(len(x)), {}
+        for first in range(0, len(x), training.batch):
+            rows = order[first : first + training.batch]
+            step = via.ClassifierStep(part(f), x[rows])
+            running = running.update(step.confidence, step.predicted)
+            if epoch < 0:
+                terms, gradient = via.pretraining(part(f), x[rows], y[rows], training.weight_decay)
+            else:
+                step.attack(running, s.generator)
+                attacked = x[rows], y[rows], step.images, step.taken_for
+                judged, gradient = via.critic_step(part(D), *attacked, noise(), noise(), s.penalty_weight)
+                critic_adam = move(D, gradient, critic_adam, critic_rate)
+                terms, gradient = step.gradient(y[rows], part(D), noise(), s)
+                terms = terms | judged
+            adam = move(f, gradient, adam, rate)
+            for name, (_, value) in terms.items():
+                sums[name] = sums.get(name, 0.0) + value * len(rows) / len(x)
+        if not onp.isfinite(sum(sums.values())):
+            raise DivergenceError(f"{layout}: a loss is not finite in epoch {epoch + 1}: lower the learning rate")
+        if epoch >= 0:
+            history.append(sums | {"validation_error": error(part(f), *data.validation)})
+    return part(f), part(D), running, history
+
+
+def calibration_error(confidence, right, bins: int = 15) -> float:
+    """ECE = Σ_b n_b/n·|mean of `right` − mean of `confidence`| over equal bins (b/bins, (b + 1)/bins] of confidence.
+
+    confidence: (n,) in [0, 1]; right: (n,) bool.  Source: Guo et al. 2017, eq. 3.
+    """
+    confidence = onp.asarray(confidence, float)
+    which = onp.clip(onp.ceil(bins * confidence).astype(int) - 1, 0, bins - 1)
+    return float(onp.abs(onp.bincount(which, right - confidence)).sum() / len(which))
+
+
+def auc(clean, attacked) -> float:
+    """The chance that a number of `clean` (n,) is larger than one of `attacked` (m,), a tie counting half."""
+    from scipy import stats
+
+    return float(stats.mannwhitneyu(clean, attacked, method="asymptotic").statistic / (len(clean) * len(attacked)))
+
+
+def tasks(size: Size):
+    settings = replace(DEMO.defences["critic"], hidden=size.training.hidden)
+    return [
+        ({"name": name, "seed": seed, "settings": repr((settings, CASES[name], size))}, (name, settings, size, seed))
+        for seed in range(size.seeds)
+        for name in CASES
+    ]
+
+
+def measure(name: str, s: AdversaryCritic, size: Size, seed: int) -> dict:
+    data, (layout, leaky) = digits(), CASES[name]
+    s = replace(s, critic_weight=0.0, cycle_weight=0.0) if name == "f alone" else s
+    f, D, _, history = train(data, s, size.training, seed, layout, fused if leaky else RELU_STEPS)
+    late = [record["validation_error"] for record in history[-max(len(history) // 3, 2) :]]
+    return (
+        robustness(f, data, size.images)
+        | as_classifier(f, D, data, size.images, critic.scores if leaky else scores)
+        | as_detector(f, D, data, size.images, critic.scores if leaky else scores)
+        | {"sd": float(onp.std(late)), "validation_error": [record["validation_error"] for record in history]}
+    )
+
+
+def as_classifier(f: Params, D: Params, data: Digits, images: int, of) -> dict:
+    """D, with outputs of(D, x), as a classifier: error on all test images, ρ on the first, calibration beside f's."""
+    (x, y), found = data.test, {"confidence": float(softmax(network.logits(f, data.test.x)).max(axis=1).mean())}
+    for name, z in {"f": network.logits(f, x), "critic": of(D, x)}.items():
+        found[f"ece_{name}"] = calibration_error(softmax(z).max(axis=1), predict(z) == y)
+    found["ece_sigmoid"] = calibration_error(sigmoid(z.max(axis=1)), predict(z) == y)
+    attacked = evaluate(lambda v: of(D, v), x[:images], y[:images], {"deepfool": deepfool}).attacks["deepfool"]
+    return found | {"critic_error": float(onp.mean(predict(z) != y)), "critic_deepfool": attacked.rho}
+
+
+def as_detector(f: Params, D: Params, data: Digits, images: int, of) -> dict:
+    """What D makes of images attacked on f: to C = 0.8, and ("own") to the confidence of the clean image."""
+    model, found = adjoint.as_model(f), {}
+    x, y = data.test.x[:images], data.test.y[:images]
+    for C, suffix in ((SHEET_CONFIDENCE, ""), (None, "_own")):
+        attacked = high_confidence(model, x, ("true", y), C)
+        rows = attacked.success & (predict(model.logits(x)) == y)
+        both = x[rows], attacked.images[rows]
+        z, scored = [model.logits(v) for v in both], [of(D, v) for v in both]
+        judged = [pick(D_x, predict(z_x)) for D_x, z_x in zip(scored, z)]
+        found[f"auc_critic{suffix}"] = auc(*judged)
+        found[f"auc_f{suffix}"] = auc(*(softmax(z_x).max(axis=1) for z_x in z))
+        found[f"says_original{suffix}"] = float(onp.mean(predict(scored[1]) == y[rows]))
+        found[f"says_target{suffix}"] = float(onp.mean(predict(scored[1]) == predict(z[1])))
+    # of the attack at the image's own confidence
+    found["roc"] = [round(float(onp.mean(judged[1] < t)), 3) for t in onp.quantile(judged[0], FALSE)]
+    return found
+
+
+def table(records: Records) -> str:
+    groups = by_name(records).items()
+    trained = [
+        [name, entry(group, "error", 1, 100), entry(group, "deepfool"), entry(group, "high_confidence")]
+        + [entry(group, "critic_error", 1, 100), entry(group, "critic_deepfool"), entry(group, "sd", 2, 100)]
+        for name, group in groups
+    ]
+    read = [
+        [name, *(entry(group, key) for key in ("ece_f", "ece_critic", "ece_sigmoid"))]
+        + [entry(group, key, 0, 100) for key in ("says_original", "says_target")]
+        + [entry(group, key, 2) for key in ("auc_critic", "auc_f", "auc_critic_own", "auc_f_own")]
+        for name, group in groups
+    ]
+    header = ["networks", "f: error %", "ρ DeepFool", "ρ high-conf.", "D: error %", "ρ DeepFool", "late sd"]
+    reading = ["networks", "ECE f", "ECE D", "ECE σ(D)", "attacked: D says original %", "as f %"]
+    detection = ["AUC C = 0.8: D", "f", "AUC own C: D", "f"]
+    return f"{grid(header, trained)}\n\n{grid(reading + detection, read)}"
+
+
+def finding(records: Records) -> str:
+    groups = by_name(records)
+    alone, two, control, trunk, one = groups.values()
+
+    def mean(group, key, digits=1, scale=100):
+        return f"{scale * values(group, key).mean():.{digits}f}"
+
+    errors = [[{"seed": record["seed"], "v": record[key]} for record in two] for key in ("error", "critic_error")]
+    untold = "" if compare(*errors, "v") else f" (which {len(two)} seed{'s' * (len(two) > 1)} cannot tell apart)"
+    quantities = ROBUSTNESS | {"sd": ("the late standard deviation of the validation error in points", 2, 100)}
+    return (
+        f"As a classifier the critic errs on {mean(two, 'critic_error')} % of test images, f on {mean(two, 'error')} %"
+        f"{untold}; it detects attacked images with AUC {mean(two, 'auc_critic_own', 2, 1)} (0.5 is guessing); and one "
+        f"network for both errs on {mean(one, 'error')} % at ρ {mean(one, *RHO)} by DeepFool, two on "
+        f"{mean(two, 'error')} % at {mean(two, *RHO)}. "
+        f"Where f is not trained against the critic, the AUC is {mean(alone, 'auc_critic_own', 2, 1)}; of images "
+        f"attacked on f to C = 0.8 the critic names the original class of {mean(two, 'says_original', 0)} %; and its "
+        f"calibration error is {mean(two, 'ece_critic', 2, 1)} by softmax and {mean(two, 'ece_sigmoid', 2, 1)} by "
+        f"sigmoid (f: {mean(two, 'ece_f', 2, 1)}). "
+        f"Against two networks with ReLU, one trunk with two heads {differences(control, trunk, quantities)}; one "
+        f"network for both {differences(control, one, quantities)}."
+    )
+
+
+def draw(records: Records) -> Figure:
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    training, robust, detection = figure.subplots(1, 3)
+    for i, (name, group) in enumerate(by_name(records).items()):
+        curve = 100 * onp.mean([record["validation_error"] for record in group], axis=0)
+        look = {"color": COLOURS[i], "ls": STYLES[i], "lw": 1.8}
+        training.plot(range(1, len(curve) + 1), curve, label=name, **look)
+        detection.plot(FALSE, onp.mean([record["roc"] for record in group], axis=0), label=name, **look)
+        mark = {"ls": "", "marker": MARKERS[i], "ms": 9, "color": COLOURS[i], "mew": 1.8}
+        robust.plot(100 * values(group, "critic_error"), values(group, "critic_deepfool"), mfc="white", **mark)
+        robust.plot(100 * values(group, "error"), values(group, "deepfool"), alpha=0.8, label=name, **mark)
+    detection.plot((0, 1), (0, 1), color="0.6", lw=1)
+    training.set(xlabel="epoch", ylabel="validation error of f, % (mean over seeds)", yscale="log")
+    training.yaxis.set_major_formatter("{x:g}")
+    training.yaxis.set_minor_formatter("{x:g}")
+    robust.set(xlabel="test error, %", ylabel="ρ, DeepFool")
+    detection.set(xlabel="clean images reported, share", ylabel="attacked images detected, share", aspect="equal")
+    for ax in (training, robust, detection):
+        plain(ax)
+        ax.xaxis.label.set_size(FONT)
+        ax.yaxis.label.set_size(FONT)
+    training.legend(fontsize=FONT - 2, frameon=False)
+    robust.legend(fontsize=FONT - 2, frameon=False)
+    return caption(
+        figure,
+        "Classifier f and critic D, apart and as one",
+        "Middle: one mark per seed, filled: f, hollow: D as a classifier (in one network the same). Right: an image is "
+        "reported if D is below a threshold; attacks at the clean image's confidence; the diagonal is guessing.",
+    )

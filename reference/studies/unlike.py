@@ -1,0 +1,195 @@
+"""Instead of "must look like the target", can one ask that misclassified images "must not look like the original"?
+
+The method asks of an adversarial image x̂ that the critic take it for the class ŷ that the classifier takes it for:
+λ·mean_S softplus(−D_ŷ(x̂)).  The alternative asks that the critic no longer take it for the class it came from, the one
+predicted before the attack:
+
+    μ·mean_{i∈S} softplus(+D_{argmax f(x_i)}(x̂_i)),    S: the attack changed the prediction.
+
+Everything else is the same: x̂ is attached to θ, the critic held fixed, the same noise in both terms, the critic's own
+loss unchanged.  λ and μ are 0 or the demo's λ each; the sum of both terms has twice the weight of either, so the
+method at 2λ is beside it.  The settings are the demo's.
+
+Columns: error and ρ as in the demo; success: of the high-confidence attack.  Of images attacked to C = 0.8, looks
+like: the share that the stand-in for annotators (see `reference.standin`; in smaller sizes trained on ten images per
+attacked one) labels as the target and as the original.  Critic says: among test images whose attack, the one of
+training, changed the prediction, the share with D_ŷ(x̂) > 0 and with D_original(x̂) > 0, each classifier by the critic
+that was trained with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as onp
+from matplotlib.figure import Figure
+
+from .. import adjoint, critic, fused, losses, objectives
+from ..attacks import high_confidence
+from ..experiment import SHEET_CONFIDENCE
+from ..figures import BLUE, FONT, MARKERS, ORANGE, caption, plain
+from ..numerics import pick, predict
+from ..objectives import fixed
+from ..report import grid
+from ..settings import DEMO, AdversaryCritic
+from ..standin import StandIn
+from ..train import State, train
+from .measures import robustness, with_objective
+from .study import DIGIT_SIZES, ROBUSTNESS, Records, Size, by_name, compare, differences, digits, entry, values
+
+SIZES = DIGIT_SIZES
+
+WEIGHT = DEMO.defences["critic"].critic_weight
+CASES = {
+    "neither": (0.0, 0.0),
+    "like the target": (WEIGHT, 0.0),
+    "unlike the original": (0.0, WEIGHT),
+    "both": (WEIGHT, WEIGHT),
+    "like the target, 2λ": (2 * WEIGHT, 0.0),
+}
+"""{name: (λ, μ)}."""
+
+
+def unlike(weight: float):
+    """-> `objectives.judge` with the alternative term, of this weight μ, beside the method's own three."""
+
+    def judge(params, attacked, x, y, critic_params, noise, s: AdversaryCritic, via):
+        terms = objectives.judge(params, attacked, x, y, critic_params, noise, s, via)
+        z, _, x_hat, _ = attacked
+        original = predict(z)
+        changed = predict(via.logits(fixed(params), x_hat)) != original
+        D = via.scores(fixed(critic_params), x_hat, noise)
+        # softplus(−v) at v = −D
+        return terms | {"unlike": (weight, losses.fool_loss(-D, original, changed))}
+
+    return judge
+
+
+def tasks(size: Size):
+    return [
+        (
+            {"name": name, "seed": seed, "settings": repr((DEMO.defences["critic"], CASES[name], size))},
+            (name, size, seed),
+        )
+        for seed in range(size.seeds)
+        for name in CASES
+    ]
+
+
+def measure(name: str, size: Size, seed: int) -> dict:
+    data, (weight, other) = digits(), CASES[name]
+    defence = replace(DEMO.defences["critic"], critic_weight=weight)
+    state = train(data, defence, size.training, seed, via=with_objective(unlike(other)) if other else fused)
+    stand_in = StandIn(*(part[: 10 * size.images] for part in data.train))
+    found = robustness(state.params, data, size.images, stand_in)
+    found |= critic_says(state, defence, data.test.x[: size.images])
+    return found | ({"sheet": sheet(state, *data.test)} if seed == 0 else {})
+
+
+def critic_says(state: State, defence: AdversaryCritic, x) -> dict:
+    """Of the images `x` (n, d) in S: {target: share with D_ŷ(x̂) > 0, original: share with D_original(x̂) > 0}."""
+    step = fused.ClassifierStep(state.params, x)
+    step.attack(state.running, defence.generator)
+    D, S = critic.scores(state.critic, step.images), step.taken_for != step.predicted
+    if not S.any():
+        return {"target": None, "original": None}
+    return {
+        name: float(onp.mean(pick(D, labels)[S] > 0))
+        for name, labels in {"target": step.taken_for, "original": step.predicted}.items()
+    }
+
+
+def ten(y) -> onp.ndarray:
+    """The first image of each class."""
+    return onp.array([onp.flatnonzero(y == digit)[0] for digit in onp.unique(y)])
+
+
+def sheet(state: State, x, y) -> dict:
+    """`ten` images attacked to C = 0.8: {pixels: in %, as hexadecimal bytes; taken_for: classes, None for failed}."""
+    model, rows = adjoint.as_model(state.params), ten(y)
+    attacked = high_confidence(model, x[rows], ("true", y[rows]), SHEET_CONFIDENCE)
+    classes = predict(model.logits(attacked.images)).tolist()
+    return {
+        "pixels": [bytes(image).hex() for image in onp.rint(100 * attacked.images).astype(onp.uint8)],
+        "taken_for": [j if found else None for j, found in zip(classes, attacked.success, strict=True)],
+    }
+
+
+def table(records: Records) -> str:
+    header = ["critic term", "error %", "ρ DeepFool", "ρ high-conf.", "success %", "looks like: target %", "original %"]
+    rows = [
+        [name, entry(group, "error", 1, 100), entry(group, "deepfool"), entry(group, "high_confidence")]
+        + [entry(group, key, 0, 100) for key in ("success", "looks_like", "looks_original", "target", "original")]
+        for name, group in by_name(records).items()
+    ]
+    return grid([*header, "critic says: target %", "original %"], rows)
+
+
+def finding(records: Records) -> str:
+    neither, like, other, both, twice = by_name(records).values()
+    gain, change = (compare(group, other, "high_confidence") for group in (neither, like))
+    if len(other) < 2:
+        verdict = "One seed cannot tell"
+    elif gain < 1:
+        verdict = "No"
+    else:
+        verdict = {-1: "Yes, at a smaller ρ", 0: "Yes, at a ρ that cannot be told apart", 1: "Yes, at a larger ρ"}[
+            change
+        ]
+    rhos = [f"{values(group, 'high_confidence').mean():.3f}" for group in (other, like, neither)]
+    shares = [f"{100 * values(group, 'looks_like').mean():.0f}" for group in (other, like, neither)]
+    looks = {
+        "looks_like": ("the % that look like the target", 0, 100),
+        "looks_original": ("the % that look like the original", 0, 100),
+    }
+    return (
+        f'{verdict}: "unlike the original" alone reaches {rhos[0]} by the high-confidence attack, "like the target" '
+        f"{rhos[1]} and neither term {rhos[2]}, and {shares[0]}, {shares[1]} and {shares[2]} % of the attacked images "
+        "look like the target to the stand-in. "
+        f"Against the method's own term, the alternative alone {differences(like, other, ROBUSTNESS | looks)}. "
+        f"Against the method's own term at 2λ, both together {differences(twice, both, ROBUSTNESS | looks)}."
+    )
+
+
+def draw(records: Records) -> Figure:
+    groups, test = by_name(records), digits().test
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    sheets, looks, rho = figure.subplots(1, 3, sharey=True, width_ratios=(8.2, 2.4, 2.4))
+    pictures, classes = [100 * test.x[ten(test.y)]], [test.y[ten(test.y)]]
+    for shown in (group[0]["sheet"] for group in groups.values()):
+        pictures.append([onp.frombuffer(bytes.fromhex(image), onp.uint8) for image in shown["pixels"]])
+        classes.append(shown["taken_for"])
+    for row, images in enumerate(pictures):
+        for column, (pixels, taken_for) in enumerate(zip(images, classes[row], strict=True)):
+            square = onp.reshape(pixels, (round(len(pixels) ** 0.5), -1))
+            at = (column, column + 0.72, row + 0.45, row - 0.45)
+            sheets.imshow(square, cmap="gray_r", vmin=0, vmax=100, extent=at, interpolation="nearest")
+            text = "failed" if taken_for is None else f"{taken_for}"
+            sheets.text(column + 0.74, row - 0.1, text, fontsize=FONT, color=BLUE)
+    for row, group in enumerate(groups.values(), start=1):
+        left = 0.0
+        for key, colour, hatch in (("looks_like", BLUE, ""), ("looks_original", ORANGE, "//")):
+            share = 100 * values(group, key).mean()
+            looks.barh(row, share, 0.6, left, color=colour, hatch=hatch, ec="white")
+            left += share
+        for key, colour, marker in (("deepfool", ORANGE, MARKERS[0]), ("high_confidence", BLUE, MARKERS[2])):
+            rho.plot(values(group, key), [row] * len(group), marker, ms=9, alpha=0.7, color=colour)
+    sheets.set(xlim=(-0.1, 10), ylim=(len(groups) + 0.5, -0.5), xticks=[], aspect="auto")
+    sheets.set_yticks(range(len(groups) + 1), ["clean", *groups], fontsize=FONT)
+    sheets.spines[:].set_visible(False)
+    looks.set(xlim=(0, 100), xlabel="attacked images, %")
+    rho.set(xlabel="ρ")
+    for ax in (looks, rho):
+        plain(ax)
+        ax.xaxis.label.set_size(FONT)
+        ax.tick_params(axis="y", length=0)
+    small = {"loc": "upper left", "fontsize": FONT - 2, "frameon": False, "borderaxespad": 0, "handletextpad": 0.4}
+    looks.legend(looks.containers[:2], ["look like target", "look like original"], **small)
+    rho.legend(rho.lines[:2], ["DeepFool", "high-confidence"], **small)
+    return caption(
+        figure,
+        "Like the target, or unlike the original: what each term makes of attacked images",
+        "Left: the first test image of each class attacked to C = 0.8, and the class it is taken for (clean: its "
+        "label), seed 0. Middle: what such images look like to the stand-in, the rest like neither; mean over seeds. "
+        "Right: one mark per seed.",
+    )
