@@ -7,12 +7,15 @@ The adversary critic is trained with generators that stop earlier or later, all 
     running     at the target class's running mean of confidence, the authors' choice
     own         at the example's own confidence
 
-and beside it stands the undefended classifier, "none".  On the toy problem (settings: `toy.CRITIC`, found with
-C = 0.9), another sample and another start for each seed.  Is the boundary fractured?  length: that of the boundary between
-the predicted classes, per area of the unit square; regions: connected regions, of all classes together (`regions`).
-I %: how often an attack until 90 % sure ends where the point does not look like the class it is taken for
-(`measures.on_toy`).  On digits, by the demo's recipe: error and ρ as there; looks like: the share of images attacked to
-C = 0.8 that look to the stand-in like the class they are taken for.
+and beside it stands the undefended classifier, "none".
+
+On the toy problem (settings: `toy.CRITIC`, found with C = 0.9), each seed is another sample and another start.  Is the
+boundary fractured?  length: that of the boundary between the predicted classes, per area of the unit square; regions:
+the connected ones, of all classes together (`regions`).  I %: how often an attack until 90 % sure ends where the point
+does not look like the class it is taken for (`measures.on_toy`).
+
+On digits, by the demo's recipe: error and ρ as there; looks like: the share of images attacked to C = 0.8 that look to
+the stand-in like the class they are taken for.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from matplotlib.figure import Figure
 from .. import adjoint, fused, settings, toy
 from ..attacks.high_confidence import newton_step
 from ..experiment import with_epochs
-from ..figures import COLOURS, FONT, MARKERS, caption, plain
+from ..figures import BLACK, COLOURS, FONT, GREEN, MARKERS, ORANGE, SKY, caption, plain
 from ..network import logits
 from ..numerics import one_hot, pick, predict, round_straight_through, sigmoid, softmax, softplus, stop_gradient
 from ..objectives import Attacked
@@ -39,7 +42,7 @@ from ..standin import StandIn
 from ..train import train
 from . import study
 from .measures import FIRST_TOY, calibrated, on_toy, robustness, with_objective
-from .study import DIGIT_SIZES, ROBUSTNESS, Records, by_name, compare, entry, values
+from .study import DIGIT_SIZES, ROBUSTNESS, Records, by_name, compare, differences, entry, values
 
 NONE, BOUNDARY = "none", "boundary"
 CONFIDENCES = {BOUNDARY: 0.5, "0.5": 0.5, "0.8": 0.8, "running": "running", "own": "own"}
@@ -109,9 +112,9 @@ def generate(params, x, targets, running, s: Generator, via) -> Attacked:
 def regions(scores) -> dict:
     """How fractured the regions {argmax_j scores_j = k} are; scores (g, g, k) at the midpoints of a grid on [0, 1]².
 
-    boundary: the length of all boundaries, per area 1.  Each is the contour at 0 of a class's score minus the largest other one,
-    linear between midpoints (marching squares), and belongs to two classes.  regions: connected sets of cells (by
-    their sides), all classes together.  What is finer than a cell escapes both.
+    boundary: the length of all boundaries, per area 1.  Each is the contour at 0 of a class's score minus the largest
+    other one, linear between midpoints (marching squares), and belongs to two classes.  regions: connected sets of
+    cells (by their sides), all classes together.  What is finer than a cell escapes both.
     """
     from scipy import ndimage
 
@@ -191,6 +194,9 @@ COLUMNS = {
 }
 
 
+LOOKS = ROBUSTNESS | {"looks_like": ("the share in % that looks like its class", 0, 100)}
+
+
 def table(records: Records) -> str:
     parts = []
     for prefix, columns in COLUMNS.items():
@@ -200,46 +206,94 @@ def table(records: Records) -> str:
         ]
         parts.append(grid([prefix + "generator", *(what for what, _, _ in columns.values())], rows))
     bayes = bayes_regions()
-    note = f"Bayes classifier: length {bayes['boundary']:.2f}, {bayes['regions']} regions, error {100 * toy.bayes_error():.2f} %."
+    length, error = f"{bayes['boundary']:.2f}", f"{100 * toy.bayes_error():.2f} %"
+    note = f"Bayes classifier: length {length}, {bayes['regions']} regions, error {error}."
     return f"{parts[0]}\n\n{note}\n\n{parts[1]}"
 
 
 def finding(records: Records) -> str:
     on_plane, on_digits = groups_of(records, TOY), groups_of(records, DIGITS)
-    none, boundary, chosen = on_plane[NONE], on_plane[BOUNDARY], on_plane["running"]
-    bayes = bayes_regions()
+    none, boundary, running = on_plane[NONE], on_plane[BOUNDARY], on_plane["running"]
+    bayes, seeds = bayes_regions(), len(boundary)
 
     def mean(group, key, digits=0, scale=100):
         return f"{scale * values(group, key).mean():.{digits}f}"
 
-    def others(groups, key, digits=0, scale=100, unit=" %"):
-        """The numbers of the generators that go further, marked where the seeds tell them apart."""
-        return ", ".join(
-            f"{mean(group, key, digits, scale)}{unit}{'*' * bool(compare(groups[BOUNDARY], group, key))} ({name})"
-            for name, group in groups.items()
-            if name not in (NONE, BOUNDARY)
-        )
+    def shape(group):
+        return f"{mean(group, 'boundary', 2, 1)} and {mean(group, 'regions', 1, 1)}"
 
-    if len(none) == 1:
-        verdict = "does what to it one seed cannot tell"
+    if seeds == 1:
+        verdict = "may fracture it or not, which one seed cannot tell,"
     elif compare(none, boundary, "regions") > 0:
         verdict = "fractures it"
-    elif compare(none, boundary, "boundary") > 0:
-        verdict = "lengthens it without fracturing it"
     else:
-        verdict = "does not fracture it"
-    harm = ("leaves as many", "leaves more", "leaves fewer")[compare(chosen, boundary, "attacked_I")]
-    least = "that can be told " * (harm == "leaves as many")
+        verdict = "does not fracture it" + " but makes it longer" * (compare(none, boundary, "boundary") > 0)
+    harm = {-1: "fewer than", 0: "not to be told from", 1: "more than"}[compare(running, boundary, "attacked_I")]
+    others = ", ".join(
+        f"{mean(group, 'attacked_I')} %{'*' * bool(compare(boundary, group, 'attacked_I'))} ({name})"
+        for name, group in on_plane.items()
+        if name not in (NONE, BOUNDARY, "running")
+    )
+    rivals: dict[str, list[str]] = {}  # by what they change
+    for name, group in on_digits.items():
+        if name not in (NONE, BOUNDARY):
+            rivals.setdefault(differences(on_digits[BOUNDARY], group, LOOKS), []).append(name)
+    told = f"{seeds} seed{'s' * (seeds > 1)} can tell"
     return (
-        f"A generator that stops at the boundary {verdict} on the toy problem ({mean(boundary, 'boundary', 2, 1)} of "
-        f"boundary per area and {mean(boundary, 'regions', 1, 1)} regions; undefended "
-        f"{mean(none, 'boundary', 2, 1)} and {mean(none, 'regions', 1, 1)}, Bayes {bayes['boundary']:.2f} and "
-        f"{bayes['regions']}), and {harm} harmful errors {least}as the running confidence: {mean(boundary, 'attacked_I')} % "
-        f"of attacks against {mean(chosen, 'attacked_I')} %, {mean(none, 'attacked_I')} % undefended. "
+        f"A generator that stops at the boundary {verdict} on the toy problem (length and regions: {shape(boundary)}, "
+        f"undefended {shape(none)}, Bayes {bayes['boundary']:.2f} and {bayes['regions']}); of the attacks on it "
+        f"{mean(boundary, 'attacked_I')} % end in harmful errors, {harm} the {mean(running, 'attacked_I')} % with the "
+        f"running confidence. Undefended these are {mean(none, 'attacked_I')} %, with the other generators "
+        f"{others or '–'}; * is what {told} from the boundary. On digits, compared with the boundary, "
+        + "; ".join(f"C {' or '.join(names)} {text}" for text, names in rivals.items())
+        + "."
     )
 
 
 def draw(records: Records) -> Figure:
+    on_plane, on_digits = groups_of(records, TOY), groups_of(records, DIGITS)
     figure = Figure(figsize=(13, 5.6), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1.1, 1))
-    return figure
+    cells = figure.add_gridspec(2, 12, height_ratios=(1.15, 1))
+    t = (onp.arange(SHOWN) + 0.5) / SHOWN
+    typical = toy.typicality(toy.midpoints(SHOWN)).reshape(SHOWN, SHOWN, -1)
+    classes = (SKY, ORANGE, GREEN)
+    for i, (name, group) in enumerate(on_plane.items()):
+        shown = next(record for record in group if record["drawn"])
+        taken_for = onp.array([list(row) for row in shown["drawn"]], int)
+        axes = figure.add_subplot(cells[0, 2 * i : 2 * i + 2])
+        area = {"origin": "lower", "extent": (0, 1, 0, 1), "interpolation": "nearest"}
+        axes.imshow(taken_for, cmap=ListedColormap(classes), vmin=0, vmax=len(classes) - 1, alpha=0.4, **area)
+        for k, letter in enumerate(toy.CLASS_NAMES):
+            axes.contour(t, t, typical[..., k], [1], colors=BLACK, linewidths=0.9, linestyles="dashed")
+            for mean in toy.MEANS[k]:
+                axes.text(*mean, letter, ha="center", va="center", fontsize=FONT)
+        axes.set_title(f"{name}\nlength {shown['boundary']:.2f}, {shown['regions']} regions", fontsize=FONT - 1)
+        axes.set(xticks=(0, 1), yticks=(0, 1))
+        axes.set_xlabel("$x_1$", labelpad=-8)
+        if i == 0:
+            axes.set_ylabel("$x_2$", labelpad=-8)
+    panels = (
+        (on_plane, "boundary", 1, "toy: boundary length"),
+        (on_plane, "attacked_I", 100, "toy: harmful errors, %"),
+        (on_digits, "high_confidence", 1, "digits: ρ, high-conf. attack"),
+        (on_digits, "looks_like", 100, "digits: looks like target, %"),
+    )
+    for i, (groups, key, scale, label) in enumerate(panels):
+        axes = figure.add_subplot(cells[1, 3 * i : 3 * i + 3])
+        for j, group in enumerate(groups.values()):
+            found = scale * values(group, key)
+            axes.plot([j] * len(found), found, MARKERS[j], color=COLOURS[j], ms=6, alpha=0.7)
+            axes.plot([j - 0.3, j + 0.3], [found.mean()] * 2, color=COLOURS[j], lw=2)
+        if key == "boundary":
+            axes.axhline(bayes_regions()["boundary"], color=BLACK, ls=":", lw=1.3, label="Bayes")
+            axes.legend(fontsize=FONT - 2, frameon=False)
+        axes.set_xticks(range(len(groups)), groups, fontsize=FONT - 1)
+        axes.set_ylabel(label, fontsize=FONT)
+        axes.set_xlim(-0.6, len(groups) - 0.4)
+        plain(axes)
+        axes.tick_params("x", labelrotation=35, labelsize=FONT - 2)
+    text = (
+        "Top: predicted classes on the toy problem, seed 0, by where the generator stops; dashed: holds 99 % of a "
+        "class. Bottom: one mark per seed, a bar at their mean; none: undefended."
+    )
+    return caption(figure, "What a generator does that stops earlier or later", text)

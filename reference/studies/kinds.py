@@ -23,14 +23,14 @@ import autograd.numpy as np
 import numpy as onp
 from autograd.scipy.special import logsumexp
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from .. import adjoint, toy
 from ..attacks import as_model
 from ..data import Split
 from ..experiment import with_epochs
-from ..figures import BLACK, FONT, SKY, VERMILLION, caption, look, plain
-from ..network import logits
-from ..numerics import predict
+from ..figures import BLACK, FONT, KNOWN, SKY, VERMILLION, caption, look, plain
 from ..report import grid
 from ..settings import AdversarialTraining, Defence, Margin, Training, Undefended, VirtualAdversarial
 from ..train import error, train
@@ -38,6 +38,8 @@ from .measures import FIRST_TOY, calibrated, on_toy
 from .study import Records, by_name, compare, entry, values
 
 BEFORE, POSTERIOR = "before training", "exact posterior"
+OTHERS = {BEFORE: ("0.5", "", "<"), POSTERIOR: ("0.5", "", "*")}  # their look
+KINDS = (("attacked_I", VERMILLION, ""), ("attacked_II", SKY, "//"), ("failed", "0.9", ".."))
 
 
 @dataclass(frozen=True)
@@ -131,16 +133,78 @@ def table(records: Records) -> str:
 
 def finding(records: Records) -> str:
     groups = by_name(records)
-    critic, undefended = groups[toy.CRITIC.name], groups[Undefended.name]
+    trained = {name: group for name, group in groups.items() if name not in OTHERS}
 
     def percent(group, key="attacked_I"):
         return f"{100 * values(group, key).mean():.0f} %"
 
-    shares = ", ".join(f"{percent(group)} {name}" for name, group in groups.items() if name not in (BEFORE, POSTERIOR))
-    others = {name: group for name, group in groups.items() if "every" in group[0] and name not in (BEFORE, critic[0]["name"])}
-    errors = [100 * values(group, "error").mean() for name, group in groups.items() if name not in (BEFORE, POSTERIOR)]
-    return f"{shares} {errors} {others.keys()} {undefended[0]['seed']}"
+    def told(sign, a, b):
+        """The names of the groups on which the seeds agree, as "x, y and z"."""
+        found = [name for name in trained if compare(trained[a or name], trained[b or name], "attacked_I") == sign]
+        return " and ".join([", ".join(found[:-1])] * (len(found) > 1) + found[-1:])
+
+    undefended, critic = Undefended.name, toy.CRITIC.name
+    seeds = len(trained[critic])
+    claims = (
+        (told(-1, undefended, None), "fewer with {} than with undefended training"),
+        (told(-1, None, critic), "fewer with the critic than with {}"),
+        (told(1, None, critic), "more with the critic than with {}"),
+    )
+    claims = "; ".join(claim.format(names) for names, claim in claims if names) or "no difference between the defences"
+    shares = ", ".join(f"{percent(group)} {name}" for name, group in trained.items())
+    errors = [100 * values(group, "error").mean() for group in trained.values()]
+    radii = ", ".join(
+        f"{percent(group, 'any_radius')} {name}" for name, group in trained.items() if len(group[0]["every"]) > 1
+    )
+    rest = "overlap or failed" if any(values(group, "failed").any() for group in groups.values()) else "overlap"
+    return (
+        f"Harmful errors (kind I) are {percent(groups[BEFORE])} of all attacks before training, afterwards {shares}, "
+        f"against {percent(groups[POSTERIOR])} for the exact posterior; the rest is {rest}. "
+        f"{seeds} seed{'s' * (seeds > 1)} can tell: {claims}. "
+        f"The clean error is {min(errors):.1f} to {max(errors):.1f} %, and no classifier can do better than "
+        f"{100 * toy.bayes_error():.1f} %" + f"; radii chosen by kind I itself leave {radii}" * bool(radii) + "."
+    )
 
 
 def draw(records: Records) -> Figure:
-    return Figure()
+    groups = by_name(records)
+    figure = Figure(figsize=(13, 4.9), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    for row, group in enumerate(groups.values()):
+        start = 0.0
+        for key, colour, hatch in KINDS:
+            share = 100 * values(group, key).mean()
+            left.barh(row, share, left=start, color=colour, hatch=hatch, edgecolor="white", height=0.7)
+            start += share
+        each = 100 * values(group, "attacked_I")
+        left.plot(each, [row] * len(each), "o", ms=4, mfc="white", mec=BLACK, mew=0.8)
+        left.text(101, row, f"{each.mean():.0f} % I", va="center", fontsize=FONT)
+    left.set_yticks(range(len(groups)), groups, fontsize=FONT)
+    left.invert_yaxis()
+    left.set(xlim=(0, 114), xticks=range(0, 101, 20))
+    left.set_xlabel("share of the attacked test points, %", fontsize=FONT)
+    labels = ("kind I, harmful", "kind II, overlap", "attack failed")
+    handles = [Patch(fc=c, hatch=h, ec="white", label=label) for label, (_, c, h) in zip(labels, KINDS, strict=True)]
+    handles.append(Line2D([], [], ls="", marker="o", ms=4, mfc="white", mec=BLACK, label="kind I, each seed"))
+    left.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.4, 1), ncols=4, fontsize=FONT - 2, frameon=False)
+    plain(left)
+    left.grid(axis="y", visible=False)
+    for name, group in groups.items():
+        colour, style, marker = OTHERS.get(name) or look(name, KNOWN)
+        mark = {"color": colour, "marker": marker, "ls": style}
+        if "every" in group[0]:
+            path = 100 * onp.mean([[found[1:] for found in record["every"]] for record in group], axis=0)
+            right.plot(*path.T, lw=1.3, ms=4, **mark)
+        mean = [100 * values(group, key).mean() for key in ("error", "attacked_I")]
+        right.plot(*mean, label=name, **mark | {"ms": 10, "mec": BLACK})
+    right.axvline(100 * toy.bayes_error(), color=BLACK, ls=":", lw=1.3, label="Bayes error")
+    right.set_xlabel("clean error, exact, %", fontsize=FONT)
+    right.set_ylabel("kind I, % of the attacked points", fontsize=FONT)
+    right.set_ylim(bottom=0)
+    right.legend(fontsize=FONT - 2, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    plain(right)
+    text = (
+        "Left: where attacks until 90 % sure end, mean over seeds. Right: means over seeds; small marks are all radii "
+        "tried, large ones the radius of the smallest validation error."
+    )
+    return caption(figure, "How much of the adversarial error is harmful", text)

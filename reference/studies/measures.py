@@ -101,7 +101,9 @@ def calibrated(params: Params, split: Split) -> Params:
     from scipy import optimize
 
     z = logits(params, split.x).astype(float)
-    best = optimize.minimize_scalar(lambda t: losses.cross_entropy(z / onp.exp(t), split.y), bounds=(-5, 5), method="bounded")
+    best = optimize.minimize_scalar(
+        lambda t: losses.cross_entropy(z / onp.exp(t), split.y), bounds=(-5, 5), method="bounded"
+    )
     W, b = params[-1]
     scale = W.dtype.type(onp.exp(-best.x))
     return [*params[:-1], (scale * W, scale * b)]
