@@ -194,7 +194,7 @@ COLUMNS = {
 }
 
 
-LOOKS = ROBUSTNESS | {"looks_like": ("the share in % that looks like its class", 0, 100)}
+LOOKS = ROBUSTNESS | {"looks_like": ("% that look like their class", 1, 100)}
 
 
 def table(records: Records) -> str:
