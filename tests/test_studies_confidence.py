@@ -11,9 +11,10 @@ from strategies import problems, seeds
 from reference import network
 from reference.attacks.high_confidence import unrolled
 from reference.attacks.targets import RunningConfidence
-from reference.objectives import PLAIN
+from reference.objectives import PLAIN, choose_targets
 from reference.settings import Generator
 from reference.studies import confidence
+from reference.studies.measures import with_objective
 
 
 @given(problems())
@@ -97,3 +98,13 @@ def test_islands_are_counted_by_class():
     scores[..., 0] += 0.5
     assert confidence.regions(scores)["regions"] == 1 + 4
     assert confidence.regions(scores[..., ::-1])["regions"] == 1 + 4
+
+
+@given(problems())
+def test_training_takes_it_from_the_predicted_class_to_the_nearest(problem):
+    s, running = Generator(), RunningConfidence.start(problem.k, float)
+    step = with_objective(generate=confidence.generate).ClassifierStep(problem.params, problem.x)
+    step.attack(running, s)
+    targets = choose_targets(problem.params, problem.x, s)
+    expected = confidence.to_boundary(problem.params, problem.x, targets, step.predicted, s)
+    onp.testing.assert_allclose(step.images, expected, rtol=1e-10)

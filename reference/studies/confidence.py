@@ -192,8 +192,6 @@ COLUMNS = {
         "looks_like": ("looks like %", 1, 100),
     },
 }
-
-
 LOOKS = ROBUSTNESS | {"looks_like": ("% that look like their class", 1, 100)}
 
 

@@ -8,8 +8,8 @@ Before training: after pre-training, from which all defences go on.  After: at t
 undefended one's too.  Each radius is that of the smallest validation error (on a tie the largest), anew for each seed,
 which is another sample and another start.  The critic's settings are the demo's; unlike the radii they were found by
 counting kinds, on another sample.  "of any radius": the smallest share of kind I among all radii, chosen on the test
-sample, to the other defences' favour.  The exact posterior, attacked alike, is what no training can improve on: it
-too is sure of one class in the empty space where no class has data.
+sample, to the other defences' favour.  The exact posterior, attacked alike, is there to compare with, and no bound:
+it too is sure of one class in the empty space where none has data.
 
 Columns: error, exact; where the attacks end; mean ‖r‖ of the attacks that succeeded.
 """
@@ -62,7 +62,7 @@ SIZES = {
 
 
 def candidates(size: Size) -> dict[str, Sequence[Defence]]:
-    """By defence what it may be trained with."""
+    """By defence what it may be trained with; ξ is small against the width of the classes."""
     every = (
         (Undefended(),),
         tuple(AdversarialTraining(radius, "l2") for radius in size.radii),

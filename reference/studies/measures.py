@@ -71,7 +71,7 @@ def with_objective(judge=objectives.judge, generate=objectives.generate) -> Simp
 def on_toy(model: Model, data: Digits) -> dict:
     """How a classifier of the toy problem errs, clean and attacked, and of which kind: shares of 1.
 
-    error: over the density itself, by quadrature to 1e-4.
+    error: over the density itself, by quadrature to about 1e-4.
     Of the test points classified right, attacked from the true label up to p_t ≥ `toy.CONFIDENCE` (see `calibrated`):
     attacked_I, attacked_II, failed, of sum 1, and length, the mean ‖r‖ where the attack succeeded.
     """
