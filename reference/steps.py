@@ -57,7 +57,8 @@ class ClassifierStep:
     The generator runs once, for the critic and for θ: its reverse waits for what the critic will say.
     """
 
-    judge = staticmethod(objectives.judge)  # a subclass may have another objective
+    generate = staticmethod(objectives.generate)  # a subclass may have another generator,
+    judge = staticmethod(objectives.judge)  # or another objective
 
     def __init__(self, params: Params, x, via: Routes = PLAIN):
         self.params, self.x, self.via = params, x, via
@@ -68,7 +69,7 @@ class ClassifierStep:
         """Choose targets (`rng`: only where they are random) and attack."""
         targets = objectives.choose_targets(self.params, self.x, s, rng, self.via)
         self.attacked, self.to_theta = make_vjp(
-            lambda p: objectives.generate(p, self.x, targets, running, s, self.via), self.params
+            lambda p: self.generate(p, self.x, targets, running, s, self.via), self.params
         )
         _, _, self.images, self.target_confidence = self.attacked
         self.taken_for = predict(self.via.logits(self.params, self.images))

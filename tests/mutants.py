@@ -803,6 +803,21 @@ MUTANTS = [
         "onp.abs(onp.bincount(which, right - confidence)).sum()", "onp.abs(right - confidence).sum()",
         "The absolute value is taken before the mean over a bin.",
     ),
+    Mutant(
+        "boundary-step-of-the-gap", "test_studies_confidence.py::test_for_two_classes_it_is_the_attack_at_one_half",
+        "studies/confidence.py", "(1 - q)[:, None] * w", "w",
+        "The gradient is that of the gap, not of the log-probability.",
+    ),
+    Mutant(
+        "boundaries-counted-twice", "test_studies_confidence.py::test_a_disc", "studies/confidence.py",
+        "for line in lines)) / 2", "for line in lines))",
+        "A boundary is counted for both of its classes.",
+    ),
+    Mutant(
+        "temperature-upside-down", "test_studies_kinds.py::test_the_temperature_is_the_likeliest",
+        "studies/measures.py", "onp.exp(-best.x)", "onp.exp(best.x)",
+        "Logits are multiplied by the temperature.",
+    ),
 ]
 # fmt: on
 

@@ -23,7 +23,8 @@ ORDER = """
     conformance.variants conformance.mistakes conformance.by_hand conformance.problems conformance.generate
     conformance.measure conformance.random_cases conformance.__main__
     bench bench.problem bench.rows bench.rivals bench.products bench.measure bench.growth bench.__main__
-    studies.study studies.measures studies.cost studies.cycle studies.critic studies.unlike
+    studies.study studies.measures studies.cost studies.confidence studies.cycle studies.critic studies.scarcity
+    studies.unlike studies.maximum studies.kinds studies.pareto
     studies.scoring studies.survey studies studies.__main__
 """.split()
 

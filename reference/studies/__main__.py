@@ -9,9 +9,31 @@ import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 
 from ..command import Parser, answer  # noqa: E402
-from . import cost, critic, cycle, study, survey, unlike  # noqa: E402
+from . import (  # noqa: E402
+    confidence,
+    cost,
+    critic,
+    cycle,
+    kinds,
+    maximum,
+    pareto,
+    scarcity,
+    study,
+    survey,
+    unlike,
+)
 
-STUDIES = {"cost": cost, "cycle": cycle, "critic": critic, "unlike": unlike}
+STUDIES = {
+    "cost": cost,
+    "confidence": confidence,
+    "cycle": cycle,
+    "critic": critic,
+    "scarcity": scarcity,
+    "unlike": unlike,
+    "max": maximum,
+    "kinds": kinds,
+    "pareto": pareto,
+}
 """By name: a module as `study` describes it."""
 
 

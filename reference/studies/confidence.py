@@ -1,0 +1,297 @@
+"""Why high confidence? What does a generator that stops at the boundary do to it?
+
+The adversary critic is trained with generators that stop earlier or later, all else the same:
+
+    boundary    at the boundary, p_t = p_original: `to_boundary`
+    0.5, 0.8    at p_t = C
+    running     at the target class's running mean of confidence, the authors' choice
+    own         at the example's own confidence
+
+and beside it stands the undefended classifier, "none".
+
+On the toy problem (settings: `toy.CRITIC`, found with C = 0.9), each seed is another sample and another start.  Is the
+boundary fractured?  length: that of the boundary between the predicted classes, per area of the unit square; regions:
+the connected ones, of all classes together (`regions`).  I %: how often an attack until 90 % sure ends where the point
+does not look like the class it is taken for (`measures.on_toy`).
+
+On digits, by the demo's recipe: error and ρ as there; looks like: the share of images attacked to C = 0.8 that look to
+the stand-in like the class they are taken for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import autograd.numpy as np
+import numpy as onp
+from contourpy import contour_generator
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from .. import adjoint, fused, settings, toy
+from ..attacks.high_confidence import newton_step
+from ..experiment import with_epochs
+from ..figures import BLACK, COLOURS, FONT, GREEN, MARKERS, ORANGE, SKY, caption, plain
+from ..network import logits
+from ..numerics import one_hot, pick, predict, round_straight_through, sigmoid, softmax, softplus, stop_gradient
+from ..objectives import Attacked
+from ..report import grid
+from ..settings import AdversaryCritic, Defence, Generator, Training, Undefended
+from ..standin import StandIn
+from ..train import train
+from . import study
+from .measures import FIRST_TOY, calibrated, on_toy, robustness, with_objective
+from .study import DIGIT_SIZES, ROBUSTNESS, Records, by_name, compare, differences, entry, values
+
+NONE, BOUNDARY = "none", "boundary"
+CONFIDENCES = {BOUNDARY: 0.5, "0.5": 0.5, "0.8": 0.8, "running": "running", "own": "own"}
+TOY, DIGITS = "toy, ", "digits, "  # a record's name begins with one of them
+SIDE = 500  # of the grid on which regions are counted
+SHOWN = 100  # and of the one that is drawn
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much this study does."""
+
+    generators: tuple[str, ...]
+    toy: Training
+    toy_seeds: int
+    digits: study.Size
+
+
+EVERY = (NONE, *CONFIDENCES)
+SIZES = {
+    "quick": Size((NONE, BOUNDARY, "running"), with_epochs(toy.TRAINING, 3), 1, DIGIT_SIZES["quick"]),
+    "preview": Size(EVERY, with_epochs(toy.TRAINING, 60), 1, replace(DIGIT_SIZES["preview"], images=100)),
+    "full": Size(EVERY, toy.TRAINING, 6, DIGIT_SIZES["full"]),
+}
+
+
+def to_boundary(params, x, targets, labels, s: Generator):
+    """A generator that stops at the boundary of class `targets` (n,) with class `labels` (n,): x (n, d) -> x̂ (n, d).
+
+    `high_confidence.unrolled` at C = ½ of a classifier that knows these two classes alone: with q = σ(f_t − f_l) in
+    place of p_t, Newton's steps go from log q to log ½, and the indicator compares q with ½.  For two classes it is
+    that attack.  x̂ = x + (1+o) r lies beyond the boundary by the overshoot o.  (DeepFool's steps, on f_t − f_l itself,
+    end there too, but sooner; as every step adds its share to the truncated gradient, more than the end would change.)
+    """
+    k = params[-1][1].size
+    signs = one_hot(targets, k, x.dtype) - one_hot(labels, k, x.dtype)
+    r, active = np.zeros_like(stop_gradient(x)), 1
+    for _ in range(s.iterations):
+        gap, w = linearise_gap(params, stop_gradient(x + (1 + s.overshoot) * r), signs)
+        q = sigmoid(gap)
+        active = active * round_straight_through(sigmoid(0.5 - q))
+        r = r + active[:, None] * newton_step(-softplus(-gap), (1 - q)[:, None] * w, 0.5, s.eps)
+    return x + (1 + s.overshoot) * r
+
+
+def linearise_gap(params, x, signs):
+    """-> (Σ_j signs_j f_j, its gradient by x): `signs` (n, k) -> (n,), (n, d).  By hand: a tape in a tape is slow."""
+    h, masks = x, []
+    for W, b in params[:-1]:
+        z = h @ W + b
+        masks.append(stop_gradient(z) > 0)
+        h = z * masks[-1]
+    W, b = params[-1]
+    gap, w = np.sum((h @ W + b) * signs, axis=1), signs @ np.transpose(W)
+    for (W, _), mask in zip(params[-2::-1], masks[::-1], strict=True):
+        w = (w * mask) @ np.transpose(W)
+    return gap, w
+
+
+def generate(params, x, targets, running, s: Generator, via) -> Attacked:
+    """`objectives.generate`, but it stops at the boundary with the predicted class."""
+    z = via.logits(params, x)
+    own = pick(softmax(z), predict(z))
+    return Attacked(z, own, to_boundary(params, x, targets, predict(z), s), onp.full_like(stop_gradient(own), 0.5))
+
+
+def regions(scores) -> dict:
+    """How fractured the regions {argmax_j scores_j = k} are; scores (g, g, k) at the midpoints of a grid on [0, 1]².
+
+    boundary: the length of all boundaries, per area 1.  Each is the contour at 0 of a class's score minus the largest
+    other one, linear between midpoints (marching squares), and belongs to two classes.  regions: connected sets of
+    cells (by their sides), all classes together.  What is finer than a cell escapes both.
+    """
+    from scipy import ndimage
+
+    g, _, k = scores.shape
+    t = (onp.arange(g) + 0.5) / g
+    margins = [scores[..., j] - onp.delete(scores, j, axis=2).max(axis=2) for j in range(k)]
+    lines = [line for margin in margins for line in contour_generator(t, t, margin).lines(0)]
+    taken_for = scores.argmax(axis=2)
+    return {
+        "boundary": float(sum(onp.linalg.norm(onp.diff(line, axis=0), axis=1).sum() for line in lines)) / 2,
+        "regions": sum(int(ndimage.label(taken_for == j)[1]) for j in range(k)),
+    }
+
+
+@cache
+def bayes_regions() -> dict:
+    """`regions` of the Bayes classifier."""
+    return regions(toy.densities(toy.midpoints(SIDE)).reshape(SIDE, SIDE, -1))
+
+
+def tasks(size: Size):
+    found = []
+    for prefix, critic, training, seeds, measured in (
+        (TOY, toy.CRITIC, size.toy, size.toy_seeds, ()),
+        (DIGITS, settings.DEMO.defences["critic"], size.digits.training, size.digits.seeds, size.digits.images),
+    ):
+        for seed in range(seeds):
+            for name in size.generators:
+                defence = Undefended() if name == NONE else stopping_at(critic, CONFIDENCES[name])
+                about = {"name": prefix + name, "seed": seed, "settings": repr((defence, training, measured))}
+                found.append((about, (prefix + name, defence, training, seed, size.digits.images)))
+    return found
+
+
+def stopping_at(critic: AdversaryCritic, confidence) -> AdversaryCritic:
+    """The same settings with another C."""
+    return replace(critic, generator=replace(critic.generator, confidence=confidence))
+
+
+def measure(name: str, defence: Defence, training: Training, seed: int, images: int) -> dict:
+    via = with_objective(generate=generate) if name.endswith(BOUNDARY) else fused
+    if name.startswith(DIGITS):
+        data = study.digits()
+        params = train(data, defence, training, seed, via=via).params
+        return robustness(params, data, images, StandIn(*data.train))
+    data = toy.load(FIRST_TOY + seed, test=1000)
+    params = train(data, defence, training, seed, via=via).params
+
+    def scores(side):
+        return logits(params, toy.midpoints(side).astype(data.train.x.dtype)).reshape(side, side, -1)
+
+    record = regions(scores(SIDE)) | on_toy(adjoint.as_model(calibrated(params, data.validation)), data)
+    drawn = ["".join(map(str, row)) for row in scores(SHOWN).argmax(axis=2)] if seed == 0 else None
+    return record | {"drawn": drawn}
+
+
+def groups_of(records: Records, prefix: str) -> dict[str, list[dict]]:
+    """By generator, the records of one problem."""
+    return {name.removeprefix(prefix): g for name, g in by_name(records).items() if name.startswith(prefix)}
+
+
+COLUMNS = {
+    TOY: {
+        "boundary": ("length", 2, 1),
+        "regions": ("regions", 1, 1),
+        "error": ("error %", 2, 100),
+        "attacked_I": ("I %", 1, 100),
+        "failed": ("failed %", 1, 100),
+    },
+    DIGITS: {
+        "error": ("error %", 1, 100),
+        "deepfool": ("ρ DeepFool", 3, 1),
+        "high_confidence": ("ρ high-conf.", 3, 1),
+        "success": ("success %", 1, 100),
+        "looks_like": ("looks like %", 1, 100),
+    },
+}
+LOOKS = ROBUSTNESS | {"looks_like": ("% that look like their class", 1, 100)}
+
+
+def table(records: Records) -> str:
+    parts = []
+    for prefix, columns in COLUMNS.items():
+        rows = [
+            [name, *(entry(group, key, digits, scale) for key, (_, digits, scale) in columns.items())]
+            for name, group in groups_of(records, prefix).items()
+        ]
+        parts.append(grid([prefix + "generator", *(what for what, _, _ in columns.values())], rows))
+    bayes = bayes_regions()
+    length, error = f"{bayes['boundary']:.2f}", f"{100 * toy.bayes_error():.2f} %"
+    note = f"Bayes classifier: length {length}, {bayes['regions']} regions, error {error}."
+    return f"{parts[0]}\n\n{note}\n\n{parts[1]}"
+
+
+def finding(records: Records) -> str:
+    on_plane, on_digits = groups_of(records, TOY), groups_of(records, DIGITS)
+    none, boundary, running = on_plane[NONE], on_plane[BOUNDARY], on_plane["running"]
+    bayes, seeds = bayes_regions(), len(boundary)
+
+    def mean(group, key, digits=0, scale=100):
+        return f"{scale * values(group, key).mean():.{digits}f}"
+
+    def shape(group):
+        return f"{mean(group, 'boundary', 2, 1)} and {mean(group, 'regions', 1, 1)}"
+
+    if seeds == 1:
+        verdict = "may fracture it or not, which one seed cannot tell,"
+    elif compare(none, boundary, "regions") > 0:
+        verdict = "fractures it"
+    else:
+        verdict = "does not fracture it" + " but makes it longer" * (compare(none, boundary, "boundary") > 0)
+    harm = {-1: "fewer than", 0: "not to be told from", 1: "more than"}[compare(running, boundary, "attacked_I")]
+    others = ", ".join(
+        f"{mean(group, 'attacked_I')} %{'*' * bool(compare(boundary, group, 'attacked_I'))} ({name})"
+        for name, group in on_plane.items()
+        if name not in (NONE, BOUNDARY, "running")
+    )
+    rivals: dict[str, list[str]] = {}  # by what they change
+    for name, group in on_digits.items():
+        if name not in (NONE, BOUNDARY):
+            rivals.setdefault(differences(on_digits[BOUNDARY], group, LOOKS), []).append(name)
+    told = f"{seeds} seed{'s' * (seeds > 1)} can tell"
+    return (
+        f"A generator that stops at the boundary {verdict} on the toy problem (length and regions: {shape(boundary)}, "
+        f"undefended {shape(none)}, Bayes {bayes['boundary']:.2f} and {bayes['regions']}); of the attacks on it "
+        f"{mean(boundary, 'attacked_I')} % end in harmful errors, {harm} the {mean(running, 'attacked_I')} % with the "
+        f"running confidence. Undefended these are {mean(none, 'attacked_I')} %, with the other generators "
+        f"{others or '–'}; * is what {told} from the boundary. On digits, compared with the boundary, "
+        + "; ".join(f"C {' or '.join(names)} {text}" for text, names in rivals.items())
+        + "."
+    )
+
+
+def draw(records: Records) -> Figure:
+    on_plane, on_digits = groups_of(records, TOY), groups_of(records, DIGITS)
+    figure = Figure(figsize=(13, 5.6), layout="constrained")
+    cells = figure.add_gridspec(2, 12, height_ratios=(1.15, 1))
+    t = (onp.arange(SHOWN) + 0.5) / SHOWN
+    typical = toy.typicality(toy.midpoints(SHOWN)).reshape(SHOWN, SHOWN, -1)
+    classes = (SKY, ORANGE, GREEN)
+    for i, (name, group) in enumerate(on_plane.items()):
+        shown = next(record for record in group if record["drawn"])
+        taken_for = onp.array([list(row) for row in shown["drawn"]], int)
+        axes = figure.add_subplot(cells[0, 2 * i : 2 * i + 2])
+        area = {"origin": "lower", "extent": (0, 1, 0, 1), "interpolation": "nearest"}
+        axes.imshow(taken_for, cmap=ListedColormap(classes), vmin=0, vmax=len(classes) - 1, alpha=0.4, **area)
+        for k, letter in enumerate(toy.CLASS_NAMES):
+            axes.contour(t, t, typical[..., k], [1], colors=BLACK, linewidths=0.9, linestyles="dashed")
+            for mean in toy.MEANS[k]:
+                axes.text(*mean, letter, ha="center", va="center", fontsize=FONT)
+        axes.set_title(f"{name}\nlength {shown['boundary']:.2f}, {shown['regions']} regions", fontsize=FONT - 1)
+        axes.set(xticks=(0, 1), yticks=(0, 1))
+        axes.set_xlabel("$x_1$", labelpad=-8)
+        if i == 0:
+            axes.set_ylabel("$x_2$", labelpad=-8)
+    panels = (
+        (on_plane, "boundary", 1, "toy: boundary length"),
+        (on_plane, "attacked_I", 100, "toy: harmful errors, %"),
+        (on_digits, "high_confidence", 1, "digits: ρ, high-conf. attack"),
+        (on_digits, "looks_like", 100, "digits: looks like target, %"),
+    )
+    for i, (groups, key, scale, label) in enumerate(panels):
+        axes = figure.add_subplot(cells[1, 3 * i : 3 * i + 3])
+        for j, group in enumerate(groups.values()):
+            found = scale * values(group, key)
+            axes.plot([j] * len(found), found, MARKERS[j], color=COLOURS[j], ms=6, alpha=0.7)
+            axes.plot([j - 0.3, j + 0.3], [found.mean()] * 2, color=COLOURS[j], lw=2)
+        if key == "boundary":
+            axes.axhline(bayes_regions()["boundary"], color=BLACK, ls=":", lw=1.3, label="Bayes")
+            axes.legend(fontsize=FONT - 2, frameon=False)
+        axes.set_xticks(range(len(groups)), groups, fontsize=FONT - 1)
+        axes.set_ylabel(label, fontsize=FONT)
+        axes.set_xlim(-0.6, len(groups) - 0.4)
+        plain(axes)
+        axes.tick_params("x", labelrotation=35, labelsize=FONT - 2)
+    text = (
+        "Top: predicted classes on the toy problem, seed 0, by where the generator stops; dashed: holds 99 % of a "
+        "class. Bottom: one mark per seed, a bar at their mean; none: undefended."
+    )
+    return caption(figure, "What a generator does that stops earlier or later", text)
