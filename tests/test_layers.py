@@ -22,7 +22,8 @@ ORDER = """
     conformance.variants conformance.mistakes conformance.by_hand conformance.problems conformance.generate
     conformance.measure conformance.random_cases conformance.__main__
     bench bench.problem bench.rows bench.rivals bench.products bench.measure bench.growth bench.__main__
-    studies.study studies.measures studies.cost studies.cycle
+    studies.study studies.measures studies.cost studies.cycle studies.scarcity studies.maximum
+    studies.pareto
     studies.scoring studies.survey studies studies.__main__
 """.split()
 

@@ -9,9 +9,9 @@ import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 
 from ..command import Parser, answer  # noqa: E402
-from . import cost, cycle, study, survey  # noqa: E402
+from . import cost, cycle, maximum, pareto, scarcity, study, survey  # noqa: E402
 
-STUDIES = {"cost": cost, "cycle": cycle}
+STUDIES = {"cost": cost, "cycle": cycle, "scarcity": scarcity, "max": maximum, "pareto": pareto}
 """By name: a module as `study` describes it."""
 
 
