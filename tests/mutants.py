@@ -818,6 +818,30 @@ MUTANTS = [
         "studies/measures.py", "onp.exp(-best.x)", "onp.exp(best.x)",
         "Logits are multiplied by the temperature.",
     ),
+    Mutant(
+        "one-each-for-a-shared-one",
+        "test_studies_maximum.py::test_training_takes_the_gradient_at_the_worst_perturbation",
+        "studies/maximum.py",
+        "s.epsilon, shared, STEPS)", "s.epsilon, False, STEPS)",
+        "Training on a universal perturbation trains on one for each example.",
+    ),
+    Mutant(
+        "no-sign-of-its-own", "test_studies_maximum.py::test_on_a_linear_classifier_all_but_chance_reach_the_maximum",
+        "studies/maximum.py",
+        "pull_back(one_hot(j, k, x.dtype) - own)", "pull_back(own - one_hot(j, k, x.dtype))",
+        "The margin's worst case moves away from the other class.",
+    ),
+    Mutant(
+        "front-of-the-strictly-better", "test_studies_pareto.py::test_known_fronts", "studies/pareto.py",
+        "(error[:, None] < error) | (rho[:, None] > rho)", "(error[:, None] < error) & (rho[:, None] > rho)",
+        "Only what is beaten in both counts as dominated.",
+    ),
+    Mutant(
+        "decay-in-pretraining-only", "test_studies_scarcity.py::test_weight_decay_is_in_every_step",
+        "studies/scarcity.py",
+        "fused.pretraining(params, x, y, decay)", "fused.undefended(params, x, y)",
+        "The compared weight decay ends with pre-training.",
+    ),
 ]
 # fmt: on
 

@@ -1,0 +1,235 @@
+"""Does it matter where the max of eq. 1 stands, and how near to it do the defences come?
+
+As printed, eq. 1 maximises the summed loss over one perturbation for all examples; meant is one for each, the max under
+the sum (`risk`).  Both are searched in the L2 ball of radius 1 (14×14 pixels, no box) by projected gradient ascent on
+the cross-entropy of test images: one each from several starts, among them every perturbation below; a shared one from
+several starts.  A search yields lower bounds, so both are also taken over a finite set of shared perturbations (zero,
+the shared one found, and those found for the first images), where the two maxima are exact.
+
+Networks: undefended; the defences at their settings for robustness (`settings.ROBUST`); and trained on eq. 1 itself,
+the loss at x + r alone, with r from 5 steps of projected gradient in each batch, one each or one shared by the batch.
+
+Reach of a perturbation: [L(x + r) − L(x)] / [L(x + r*) − L(x)], means over images, r* the strongest found for each.
+Each r has length 1 (5 steps: at most 1): the fast gradient; virtual adversarial training's d, whose sign is chance, as
+KL has none to second order, and d with the better sign for each image; the margin loss's linearised worst case, along
+∇f_j − ∇f_y for the j that attains its maximum; the way to x̂ of the critic's generator; 5 steps of projected gradient;
+and a random direction.  Taken after pre-training, after half of the epochs and after all: a shorter training with the
+same halving is the beginning of a longer one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as onp
+from matplotlib.figure import Figure
+
+from .. import fused
+from ..adjoint import as_model
+from ..attacks.gradient_sign import gradient_step, unit_rows
+from ..attacks.virtual import virtual_direction
+from ..figures import COLOURS, FONT, MARKERS, caption, look, plain
+from ..network import logits
+from ..numerics import one_hot
+from ..report import NAMES, grid
+from ..risk import candidate_losses, example_losses, robust_risk, universal_risk, worst_perturbation
+from ..settings import ROBUST, AdversarialTraining, Defence
+from ..train import State, error, train
+from ..twins import TWINS
+from .study import DIGIT_SIZES, Records, Size, by_name, differences, digits, entry, values
+
+SIZES = {name: (size, 20) for name, size in DIGIT_SIZES.items()}
+"""Size, and iterations of every search."""
+SIZES |= {"quick": (DIGIT_SIZES["quick"], 2), "full": (replace(DIGIT_SIZES["full"], images=400), 20)}
+RADIUS = 1.0
+STEPS = 5
+"""Of projected gradient in training."""
+EACH, SHARED = "worst case, one each", "worst case, shared"
+NETWORKS: dict[str, Defence] = {NAMES[name]: defence for name, defence in ROBUST.items()}
+NETWORKS |= {name: AdversarialTraining(RADIUS, "l2") for name in (EACH, SHARED)}
+OWN = {
+    "adversarial training": "fast gradient",
+    "virtual adversarial": "virtual direction",
+    "margin": "linearised margin",
+    "adversary critic": "critic's attack",
+    EACH: f"{STEPS} steps",
+}
+"""By network: the perturbation that it was trained with."""
+PERTURBATIONS = (*OWN.values(), "virtual, better sign", "random")
+STAGES = ("start", "middle", "end")
+
+
+def tasks(of: tuple[Size, int]):
+    size, iterations = of
+    return [
+        (
+            {"name": name, "seed": seed, "settings": repr((defence, size.training, size.images, iterations))},
+            (name, defence, size, iterations, seed),
+        )
+        for seed in range(size.seeds)
+        for name, defence in NETWORKS.items()
+    ]
+
+
+def on_equation_1(shared: bool) -> SimpleNamespace:
+    """For `train(via=..)`: adversarial training becomes min_θ mean_i L(f(x_i + r_i), y_i), or with one r for a batch.
+
+    r: the worst in the ball that `STEPS` of projected gradient find, held constant (Danskin).
+    """
+
+    def step(params, x, y, s: AdversarialTraining):
+        r = worst_perturbation(lambda v: TWINS.logits(params, v), x, y, s.epsilon, shared, STEPS)
+        return fused.undefended(params, x + r, y)
+
+    return SimpleNamespace(**vars(fused) | {"adversarial_training": step})
+
+
+def perturbations(state: State, x, y, rng: onp.random.Generator) -> dict[str, onp.ndarray]:
+    """Those of `PERTURBATIONS` against this network, (n, d) of length `RADIUS` each."""
+    model, k = as_model(state.params), state.params[-1][1].size
+
+    def f(v):
+        return TWINS.logits(state.params, v)
+
+    z, gaps, pull_back = model.gaps(x, y, "l2")
+    own = one_hot(y, k, x.dtype)
+    j = onp.where(own, -onp.inf, z + RADIUS * gaps).argmax(axis=1)  # 1 − f_y is the same for all of them
+    generator = fused.ClassifierStep(state.params, x)
+    generator.attack(state.running, ROBUST["critic"].generator)
+    start = rng.standard_normal(x.shape, dtype=x.dtype)
+    found = {
+        "fast gradient": gradient_step(f, x, y, RADIUS, "l2"),
+        "virtual direction": virtual_direction(f, x, start, ROBUST["virtual"].xi),
+        "linearised margin": pull_back(one_hot(j, k, x.dtype) - own),
+        "critic's attack": generator.images - x,
+        f"{STEPS} steps": worst_perturbation(f, x, y, RADIUS, iterations=STEPS),
+        "random": rng.standard_normal(x.shape, dtype=x.dtype),
+    }
+    found = {name: RADIUS * unit_rows(r) if name != f"{STEPS} steps" else r for name, r in found.items()}
+    d = found["virtual direction"]
+    better = example_losses(f, x + d, y) > example_losses(f, x - d, y)
+    return found | {"virtual, better sign": onp.where(better[:, None], d, -d)}
+
+
+def search(state: State, x, y, iterations: int, seed: int) -> tuple[dict, onp.ndarray, onp.ndarray]:
+    """-> ({clean, shared, each: losses; {perturbation}: its reach}, r* (n, d), the shared one (1, d))."""
+    rng = onp.random.default_rng(seed)
+
+    def f(v):
+        return TWINS.logits(state.params, v)
+
+    def losses(r):
+        return example_losses(f, x + r, y)
+
+    found = perturbations(state, x, y, rng)
+    each, highest = onp.zeros_like(x), losses(0)
+    clean = highest.mean()
+    for start in (None, *found.values()):
+        r = worst_perturbation(f, x, y, RADIUS, iterations=iterations, start=start)
+        each = onp.where((losses(r) > highest)[:, None], r, each)
+        highest = losses(each)
+    starts = [None, *RADIUS * unit_rows(rng.standard_normal((7, x.shape[1])))[:, None]]
+    together = [worst_perturbation(f, x, y, RADIUS, True, iterations, start) for start in starts]
+    shared = max(together, key=lambda r: losses(r).mean())
+    record = {"clean": clean, "shared": losses(shared).mean(), "each": highest.mean()}
+    reach = {name: (losses(r).mean() - clean) / (highest.mean() - clean) for name, r in found.items()}
+    return record | reach, each, shared
+
+
+def measure(name: str, defence: Defence, size: Size, iterations: int, seed: int) -> dict:
+    data, record = digits(), {}
+    x, y = data.test.x[: size.images], data.test.y[: size.images]
+    via = on_equation_1(name == SHARED) if name in (EACH, SHARED) else fused
+    for stage, epochs in zip(STAGES, (0, size.training.epochs // 2, size.training.epochs)):
+        state = train(data, defence, replace(size.training, epochs=epochs), seed, via=via)
+        found, each, shared = search(state, x, y, iterations, seed)
+        record |= {f"{stage}_{key}": value for key, value in found.items()}
+    finite = onp.concatenate([onp.zeros_like(shared), shared, each[: len(x) // 4]])[:, None]
+    candidates = candidate_losses(lambda v: logits(state.params, v), x, y, finite)
+    record |= {"finite_shared": universal_risk(candidates), "finite_each": robust_risk(candidates)}
+    for key, r in (("clean", 0), ("shared", shared), ("each", each)):
+        record[f"{key}_error"] = error(state.params, x + r, y)
+    return {key: round(float(value), 5) for key, value in record.items()}
+
+
+def table(records: Records) -> str:
+    groups = by_name(records)
+    header = ["trained by", "loss, clean", "shared r", "one r each", "finite set: shared", "one each"]
+    header += ["error %, clean", "shared r", "one r each"]
+    keys = ("end_clean", "end_shared", "end_each", "finite_shared", "finite_each")
+    rows = [
+        [name, *(entry(group, key, 2) for key in keys)]
+        + [entry(group, f"{key}_error", 1, 100) for key in ("clean", "shared", "each")]
+        for name, group in groups.items()
+    ]
+    after = [[name, *(entry(g, f"end_{key}", 0, 100) for key in PERTURBATIONS)] for name, g in groups.items()]
+    own = [
+        [f"{own} ({network})", *(entry(groups[network], f"{stage}_{own}", 0, 100) for stage in STAGES)]
+        for network, own in OWN.items()
+    ]
+    tables = (
+        grid(header, rows),
+        grid(["reach after training in %", *PERTURBATIONS], after),
+        grid(["reach of a network's own in %", *STAGES], own),
+    )
+    return "\n\n".join(tables)
+
+
+def finding(records: Records) -> str:
+    groups = by_name(records)
+    ratios = [values(group, "end_each").mean() / values(group, "end_shared").mean() for group in groups.values()]
+    larger = sum(r["end_each"] > r["end_shared"] and r["finite_each"] > r["finite_shared"] for r in records)
+    which = "all" if larger == len(records) else f"{larger} of"
+    quantities = {
+        "end_each": ("the loss under one each", 2, 1),
+        "each_error": ("the error in % under one each", 0, 100),
+        "shared_error": ("under a shared one", 0, 100),
+        "clean_error": ("under none", 1, 100),
+    }
+    undefended, each, shared = groups["undefended"], groups[EACH], groups[SHARED]
+    reach = []
+    for network, own in OWN.items():
+        found = [100 * values(groups[network], f"{stage}_{own}").mean() for stage in STAGES]
+        reach.append(f"{own} {', '.join(f'{value:.0f}' for value in found)}")
+    return (
+        f"On {which} {len(records)} trained networks the worst loss is larger with one perturbation for each image "
+        f"than with one shared by all, {min(ratios):.1f} to {max(ratios):.1f} times by search (means over seeds), and "
+        "so over a finite set where both are exact. Compared with no defence, training on the worst shared one "
+        f"{differences(undefended, shared, quantities)}; compared with that, training on the worst one each "
+        f"{differences(shared, each, quantities)}. Of the increase in loss that a strong search finds, what each "
+        f"network was trained with reaches, in % at the start, middle and end: {'; '.join(reach)}."
+    )
+
+
+def draw(records: Records) -> Figure:
+    figure, groups = Figure(figsize=(12, 4.9), layout="constrained"), by_name(records)
+    left, right = figure.subplots(1, 2)
+    kinds = {"end_clean": "no perturbation", "end_shared": "one shared by all images", "end_each": "one for each image"}
+    for i, (key, kind) in enumerate(kinds.items()):
+        losses = onp.array([values(group, key) for group in groups.values()])
+        marks = left.plot(losses, range(len(groups)), MARKERS[i], color=COLOURS[i], ms=7, alpha=0.6)
+        marks[0].set_label(kind)
+    left.set(xscale="log", yticks=range(len(groups)), yticklabels=list(groups))
+    left.set_xticks((0.3, 1, 3, 10), ("0.3", "1", "3", "10"))
+    left.invert_yaxis()
+    left.set_xlabel("mean cross-entropy, L2 radius 1", fontsize=FONT)
+    for network, own in OWN.items():
+        colour, style, marker = look(network, list(NETWORKS))
+        reach = onp.array([100 * values(groups[network], f"{stage}_{own}") for stage in STAGES])
+        spread = reach.std(axis=1, ddof=1) if reach.shape[1] > 1 else None
+        style = {"color": colour, "ls": style, "marker": marker, "ms": 6, "capsize": 3}
+        right.errorbar(STAGES, reach.mean(axis=1), spread, label=f"{own} ({network})", **style)
+    right.set_ylim(0, 105)
+    right.set_xlabel("of training", fontsize=FONT)
+    right.set_ylabel("reach of its own perturbation (%)", fontsize=FONT)
+    for ax, columns in ((left, 3), (right, 2)):
+        plain(ax)
+        ax.legend(fontsize=FONT - 2, frameon=False, ncols=columns, loc="lower center", bbox_to_anchor=(0.45, 1))
+    text = (
+        "Left: the worst found on test images after training, one mark per seed. Right: the share of the increase in "
+    )
+    text += (
+        "loss found by a strong search that the perturbation trained with attains; bars: standard deviation over seeds."
+    )
+    return caption(figure, "The max under the sum, and what the defences put in its place", text)

@@ -1,0 +1,196 @@
+"""Does the critic's term help when data are scarce, and cost when they are plenty?
+
+Objective (3), −log p(y|x) plus a distance between p_data(x, y) and p_adv(x, y), has the form of a pseudo-likelihood
+p(y|x)·p(x|y): a classifier with a generative term.  Generative terms are known to help on few data and to cost
+accuracy on many.  Here: test error against the number of training images.
+
+Four methods at their demo's strength, which was chosen on the validation split at 3,500 images: cross-entropy, the same
+with weight decay c·½Σ‖W‖² of the hidden layers throughout, virtual adversarial training, and the adversary critic.
+c is chosen likewise: of `DECAYS`, the smallest validation error, mean over seeds, at the largest size.
+A seed draws n of the 3,500 training images, the same for every method, classes balanced, smaller draws inside larger
+ones.  Whatever n, every training takes the same number of steps (a tenth of them pre-training) in batches of
+min(100, n), by the demo's recipe with the learning rate halved at the same fractions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as onp
+from matplotlib.figure import Figure
+
+from .. import fused
+from ..data import Split
+from ..experiment import with_epochs
+from ..figures import FONT, caption, look, plain
+from ..report import grid
+from ..settings import DEMO, QUICK, Training, Undefended
+from ..train import error, train
+from .study import Records, by_name, compare, digits, entry, values
+
+DECAYS = (3e-4, 1e-3, 3e-3, 1e-2)
+DECAY = 1e-3
+"""The c of `DECAYS` that is chosen; `test_studies_scarcity` looks it up in the shipped records."""
+
+
+class Size(NamedTuple):
+    """How much is trained."""
+
+    recipe: Training
+    steps: int
+    numbers: tuple[int, ...]
+    """Of training images."""
+    seeds: int
+    decays: tuple[float, ...] = DECAYS
+
+
+SIZES = {
+    "quick": Size(QUICK.training, 20, (50, 100), 1, (DECAY,)),
+    "preview": Size(DEMO.training, 700, (50, 500, 3500), 1),
+    "full": Size(DEMO.training, 1400, (50, 100, 200, 500, 1000, 3500), 5),
+}
+METHODS = {
+    "cross-entropy": Undefended(),
+    "weight decay": Undefended(),
+    "virtual adversarial": DEMO.defences["virtual"],
+    "adversary critic": DEMO.defences["critic"],
+}
+
+
+def tasks(size: Size):
+    largest = max(size.numbers)
+    runs = [(name, n, DECAY if name == "weight decay" else 0) for n in size.numbers for name in METHODS]
+    runs += [("weight decay", largest, decay) for decay in size.decays if decay != DECAY]
+    return [
+        (
+            {"name": f"{name}, {n} images{tried}", "method": name, "images": n, "decay": decay, "seed": seed}
+            | {"settings": repr((METHODS[name], size.recipe, size.steps))},
+            (name, n, decay, size, seed),
+        )
+        for seed in range(size.seeds)
+        for name, n, decay in runs
+        for tried in [f", c = {decay:g}" if decay not in (0, DECAY) else ""]
+    ]
+
+
+def draw_images(split: Split, n: int, seed: int) -> Split:
+    """`n` images of `split` in random order of `seed`, each class ⌊n/k⌋ or ⌈n/k⌉ times; the first of a larger draw."""
+    rng = onp.random.default_rng(seed)
+    order = rng.permutation(len(split.y))
+    y, first = split.y[order], rng.permutation(int(split.y.max()) + 1)  # the classes' order within a turn
+    turn = onp.array([onp.sum(y[:i] == y[i]) for i in range(len(y))])
+    rows = order[onp.lexsort((first[y], turn))[:n]]
+    return Split(split.x[rows], split.y[rows])
+
+
+def schedule(size: Size, n: int) -> Training:
+    """The recipe for `n` images: `size.steps` steps, a tenth of them pre-training, whole epochs of each."""
+    batch = min(size.recipe.batch, n)
+    steps_per_epoch = -(-n // batch)
+    epochs = size.steps // steps_per_epoch
+    before = max(epochs // 10, 1)
+    return replace(with_epochs(size.recipe, epochs - before), batch=batch, pretrain_epochs=before)
+
+
+def measure(name: str, n: int, decay: float, size: Size, seed: int) -> dict:
+    data = digits()
+    plan, via = schedule(size, n), SimpleNamespace(**vars(fused))
+    if decay:  # in pre-training and after
+        plan = replace(plan, weight_decay=decay)
+        via.undefended = lambda params, x, y: fused.pretraining(params, x, y, decay)  # with + decay·½Σ‖W‖²
+    drawn = data._replace(train=draw_images(data.train, n, seed))
+    state = train(drawn, METHODS[name], plan, seed, via=via)
+    return {split: error(state.params, *getattr(data, split)) for split in ("validation", "test")}
+
+
+def by_number(records: Records, method: str) -> dict[int, list[dict]]:
+    """A method's records at its chosen strength, by the number of training images."""
+    own = [r for r in records if r["method"] == method and r["decay"] in (0, DECAY)]
+    return {group[0]["images"]: group for group in by_name(own).values()}
+
+
+def table(records: Records) -> str:
+    methods = {method: by_number(records, method) for method in METHODS}
+    rows = [
+        [str(n), *(entry(methods[method][n], "test", 1, 100) for method in METHODS)] for n in methods["cross-entropy"]
+    ]
+    tried: dict[float, list[dict]] = {}
+    for record in records:
+        if record["decay"] and record["images"] == max(r["images"] for r in records):
+            tried.setdefault(record["decay"], []).append(record)
+    choice = [[f"{c:g}", entry(tried[c], "validation", 1, 100)] for c in sorted(tried)]
+    header = ["training images", *(f"{method}: test error %" for method in METHODS)]
+    return f"{grid(header, rows)}\n\n{grid(['weight decay c', 'validation error %, all images'], choice)}"
+
+
+def against(records: Records, other: str) -> dict[int, tuple[int, float]]:
+    """By number of images: whether the critic errs more (1) or less (−1) than `other` (`compare`), and by how much."""
+    a, b = by_number(records, other), by_number(records, "adversary critic")
+    gaps = {n: float((values(b[n], "test") - values(a[n], "test")).mean()) for n in a}
+    return {n: (compare(a[n], b[n], "test"), gaps[n]) for n in a}
+
+
+VERDICTS = {
+    frozenset(): "makes no difference that the seeds tell",
+    frozenset({-1}): "helps",
+    frozenset({1}): "costs",
+    frozenset({-1, 1}): "sometimes helps and sometimes costs",
+}
+
+
+def verdict(found: dict[int, tuple[int, float]]) -> str:
+    """What the differences that can be told amount to."""
+    return VERDICTS[frozenset(sign for sign, _ in found.values()) - {0}]
+
+
+def in_words(found: dict[int, tuple[int, float]]) -> str:
+    """As in "−1.2 with 50; none that can be told with 100, 200"."""
+    told = [f"{100 * gap:+.1f} with {n:,}".replace("-", "−") for n, (sign, gap) in found.items() if sign]
+    same = [f"{n:,}" for n, (sign, _) in found.items() if not sign]
+    return "; ".join([", ".join(told)] * bool(told) + [f"none that can be told with {', '.join(same)}"] * bool(same))
+
+
+def finding(records: Records) -> str:
+    found = against(records, "cross-entropy")
+    numbers, half, seeds = list(found), len(found) // 2, len({record["seed"] for record in records})
+    few, many = ({n: found[n] for n in part} for part in (numbers[:half], numbers[half:]))
+    others = [
+        f"against {other} {in_words(against(records, other))}" for other in ("weight decay", "virtual adversarial")
+    ]
+    return (
+        f"With up to {max(few):,} training images the critic's term {verdict(few)}, with {min(many):,} and more it "
+        f"{verdict(many)}: the change in test error against cross-entropy (points, mean of {seeds} "
+        f"seed{'s' * (seeds > 1)}) is {in_words(found)} images. The change {'; '.join(others)}."
+    )
+
+
+def draw(records: Records) -> Figure:
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    base = by_number(records, "cross-entropy")
+    numbers = onp.array(list(base))
+    for i, method in enumerate(METHODS):
+        own = by_number(records, method)
+        colour, style, marker = look("undefended" if method == "cross-entropy" else method, list(METHODS))
+        style = {"color": colour, "ls": style, "marker": marker, "ms": 6, "lw": 1.6, "capsize": 3, "label": method}
+        x = numbers * 1.03 ** (i - 1.5)  # side by side
+        errors = onp.array([100 * values(own[n], "test") for n in numbers])
+        gaps = errors - onp.array([100 * values(base[n], "test") for n in numbers])
+        for ax, quantity in ((left, errors), (right, gaps)):
+            sd = quantity.std(axis=1, ddof=1) if quantity.shape[1] > 1 else None
+            ax.errorbar(x, quantity.mean(axis=1), sd, **style)
+    left.set_ylabel("test error (%)", fontsize=FONT)
+    left.set_yscale("log")
+    right.set_ylabel("test error minus that of cross-entropy (points)", fontsize=FONT)
+    for ax in (left, right):
+        ax.set_xscale("log")
+        ax.set_xlabel("training images", fontsize=FONT)
+        ax.set_xticks(numbers, [f"{n:,}" for n in numbers])
+        ax.minorticks_off()
+        plain(ax)
+    left.set_yticks((5, 10, 20, 30), ("5", "10", "20", "30"))
+    left.legend(fontsize=FONT - 1, frameon=False)
+    text = "Means over seeds; bars: standard deviation over seeds, right: of the difference on the same draw."
+    return caption(figure, "Test error against the number of training images", text)
