@@ -25,7 +25,6 @@ from functools import cache
 
 import autograd.numpy as np
 import numpy as onp
-from contourpy import contour_generator
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
@@ -121,7 +120,9 @@ def regions(scores) -> dict:
     g, _, k = scores.shape
     t = (onp.arange(g) + 0.5) / g
     margins = [scores[..., j] - onp.delete(scores, j, axis=2).max(axis=2) for j in range(k)]
-    lines = [line for margin in margins for line in contour_generator(t, t, margin).lines(0)]
+    axes = Figure().add_subplot()
+    margins = [margin for margin in margins if margin.min() < 0 < margin.max()]
+    lines = [line for margin in margins for line in axes.contour(t, t, margin, [0]).allsegs[0]]
     taken_for = scores.argmax(axis=2)
     return {
         "boundary": float(sum(onp.linalg.norm(onp.diff(line, axis=0), axis=1).sum() for line in lines)) / 2,
