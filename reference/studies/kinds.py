@@ -153,16 +153,21 @@ def finding(records: Records) -> str:
     claims = "; ".join(claim.format(names) for names, claim in claims if names) or "no difference between the defences"
     shares = ", ".join(f"{percent(group)} {name}" for name, group in trained.items())
     errors = [100 * values(group, "error").mean() for group in trained.values()]
-    radii = ", ".join(
-        f"{percent(group, 'any_radius')} {name}" for name, group in trained.items() if len(group[0]["every"]) > 1
-    )
+    radii = []
+    for name, group in trained.items():
+        if len(group[0]["every"]) > 1:
+            least = onp.array([min(record["every"], key=lambda found: found[2]) for record in group], float)
+            cost = 100 * least[:, 1].mean()
+            radii.append(f"{percent(group, 'any_radius')} {name} (at {cost:.1f} % error)")
     rest = "overlap or failed" if any(values(group, "failed").any() for group in groups.values()) else "overlap"
     return (
         f"Harmful errors (kind I) are {percent(groups[BEFORE])} of all attacks before training, afterwards {shares}, "
         f"against {percent(groups[POSTERIOR])} for the exact posterior; the rest is {rest}. "
         f"{seeds} seed{'s' * (seeds > 1)} can tell: {claims}. "
         f"The clean error is {min(errors):.1f} to {max(errors):.1f} %, and no classifier can do better than "
-        f"{100 * toy.bayes_error():.1f} %" + f"; radii chosen by kind I itself leave {radii}" * bool(radii) + "."
+        f"{100 * toy.bayes_error():.1f} %"
+        + f"; radii chosen by kind I itself leave {', '.join(radii)}" * bool(radii)
+        + "."
     )
 
 
