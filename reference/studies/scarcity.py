@@ -132,37 +132,27 @@ def against(records: Records, other: str) -> dict[int, tuple[int, float]]:
     return {n: (compare(a[n], b[n], "test"), gaps[n]) for n in a}
 
 
-VERDICTS = {
-    frozenset(): "makes no difference that the seeds tell",
-    frozenset({-1}): "helps",
-    frozenset({1}): "costs",
-    frozenset({-1, 1}): "sometimes helps and sometimes costs",
-}
-
-
-def verdict(found: dict[int, tuple[int, float]]) -> str:
-    """What the differences that can be told amount to."""
-    return VERDICTS[frozenset(sign for sign, _ in found.values()) - {0}]
-
-
 def in_words(found: dict[int, tuple[int, float]]) -> str:
-    """As in "−1.2 with 50; none that can be told with 100, 200"."""
+    """As in "−2.3 with 100, +1.4 with 50, none that can be told with 200, 500"."""
     told = [f"{100 * gap:+.1f} with {n:,}".replace("-", "−") for n, (sign, gap) in found.items() if sign]
     same = [f"{n:,}" for n, (sign, _) in found.items() if not sign]
-    return "; ".join([", ".join(told)] * bool(told) + [f"none that can be told with {', '.join(same)}"] * bool(same))
+    return ", ".join(told + [f"none that can be told with {', '.join(same)}"] * bool(same))
 
 
 def finding(records: Records) -> str:
     found = against(records, "cross-entropy")
-    numbers, half, seeds = list(found), len(found) // 2, len({record["seed"] for record in records})
-    few, many = ({n: found[n] for n in part} for part in (numbers[:half], numbers[half:]))
-    others = [
-        f"against {other} {in_words(against(records, other))}" for other in ("weight decay", "virtual adversarial")
+    seeds = len({record["seed"] for record in records})
+    verdict = {-1: "helps", 1: "costs", 0: f"makes no difference that {seeds} seed{'s' * (seeds > 1)} can tell"}
+    (few, (first, _)), *between, (many, (last, _)) = found.items()
+    signs = [sign for _, (sign, _) in between]
+    changes = [
+        f"against {other}, {in_words(against(records, other))}"
+        for other in ("cross-entropy", "weight decay", "virtual adversarial")
     ]
     return (
-        f"With up to {max(few):,} training images the critic's term {verdict(few)}, with {min(many):,} and more it "
-        f"{verdict(many)}: the change in test error against cross-entropy (points, mean of {seeds} "
-        f"seed{'s' * (seeds > 1)}) is {in_words(found)} images. The change {'; '.join(others)}."
+        f"With {few:,} training images the critic's term {verdict[first]}, with {many:,} it {verdict[last]}, and "
+        f"between them it helps at {signs.count(-1)} of {len(signs)} numbers and costs at {signs.count(1)}. "
+        f"The test error changes by so many points with so many images: {'; '.join(changes)}."
     )
 
 
