@@ -37,7 +37,7 @@ STEP = "r = r + active[:, None] * newton_step(log_p, w, confidence, eps, geometr
 FINAL = "    x_hat = x + (1 + overshoot) * r\n    return"
 ITERATE = "        x_hat = x + (1 + overshoot) * r\n        if"
 JUDGED = "losses.fool_loss(D, y_hat, changed)"
-CYCLE = "x_back = _attack(params, stop_gradient(x_hat), predict(z), own, s.generator, via)"
+CYCLE = "x_back = attack(params, stop_gradient(x_hat), predict(z), own, s.generator, via)"
 CHANGED = "changed = y_hat != predict(z)"
 PENALTY = "return mean((norm(gradients) - 1) ** 2)"
 KEEP_TARGETS = (
