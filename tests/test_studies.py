@@ -1,6 +1,7 @@
 """Every study runs, and what is shipped of it is what it says today of numbers that today's settings made."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from reference.studies import __main__ as command
 from reference.studies import study
 
 STUDIES = command.STUDIES
+README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -46,6 +48,15 @@ def test_the_shipped_finding_is_what_the_shipped_numbers_say(name):
     assert isinstance(module.draw(found["records"]), Figure)
     assert module.table(found["records"]) in (study.SHIPPED / f"{name}.md").read_text()
     assert (study.SHIPPED / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_readme_says_what_was_found(name):
+    """Question, finding, picture, command."""
+    row = f"| {study.question(STUDIES[name])} | {study.headline(name)} |"
+    picture = f"reference/gallery/studies/{name}.png"
+    (line,) = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith(row)]
+    assert f"({picture})" in line and line.endswith(f"| `{name}` |")
 
 
 def records(values, name="a"):
