@@ -16,13 +16,14 @@ each with its own Adam.  The gradient of the second is taken at the θ that made
 and its own noise; so has that of "two networks, ReLU", beside the method's LeakyReLU.  In "f alone" λ = β = 0: f is
 undefended, and D is trained on its attacked images.  All else is the demo's recipe.
 
-Columns, on test images: errors and ρ of f, and of D as a classifier; late sd: of the validation error over the last
-third of the epochs, in points.  ECE (see `calibration_error`): of the softmax of f and of D, and of σ(max_j D_j).
-Attacked: the high-confidence attack on f, C = 0.8, from the true label, on images that f classifies right, where it
-succeeds, so that f takes each for another class; D takes so many for the original class, and for the same as f.
-Detection (AUC): the chance that D_ŷ is larger on a clean image than on an attacked one, ŷ what f takes each for;
-likewise by f's own confidence.  At C = 0.8 the latter is below that of most clean images by construction, so the attack
-to the clean image's own confidence stands beside it; 0.5 is guessing.
+Columns, on test images: errors and ρ of f, and of D as a classifier (an image misclassified to begin with counts as 0);
+success: of the high-confidence attack; late sd: of the validation error over the last third of the epochs, in points.
+ECE (see `calibration_error`): of the softmax of f and of D, and of σ(max_j D_j).  Attacked: the high-confidence attack
+on f, C = 0.8, from the true label, on images that f classifies right, where it succeeds, so that f takes each for
+another class; D takes so many for the original class, and for the same as f.  Detection (AUC): the chance that D_ŷ is
+larger on a clean image than on an attacked one, ŷ what f takes each for; likewise by f's own confidence.  At C = 0.8
+the latter is below that of most clean images by construction, so the attack to the clean image's own confidence stands
+beside it; 0.5 is guessing.
 """
 
 from __future__ import annotations
@@ -220,7 +221,8 @@ def table(records: Records) -> str:
     groups = by_name(records).items()
     trained = [
         [name, entry(group, "error", 1, 100), entry(group, "deepfool"), entry(group, "high_confidence")]
-        + [entry(group, "critic_error", 1, 100), entry(group, "critic_deepfool"), entry(group, "sd", 2, 100)]
+        + [entry(group, "success", 0, 100), entry(group, "sd", 2, 100)]
+        + [entry(group, "critic_error", 1, 100), entry(group, "critic_deepfool")]
         for name, group in groups
     ]
     read = [
@@ -229,10 +231,10 @@ def table(records: Records) -> str:
         + [entry(group, key, 2) for key in ("auc_critic", "auc_f", "auc_critic_own", "auc_f_own")]
         for name, group in groups
     ]
-    header = ["networks", "f: error %", "ρ DeepFool", "ρ high-conf.", "D: error %", "ρ DeepFool", "late sd"]
+    training = ["networks", "f: error %", "ρ DeepFool", "ρ high-conf.", "success %", "late sd"]
     reading = ["networks", "ECE f", "ECE D", "ECE σ(D)", "attacked: D says original %", "as f %"]
     detection = ["AUC C = 0.8: D", "f", "AUC own C: D", "f"]
-    return f"{grid(header, trained)}\n\n{grid(reading + detection, read)}"
+    return grid([*training, "D: error %", "ρ DeepFool"], trained) + "\n\n" + grid(reading + detection, read)
 
 
 def finding(records: Records) -> str:
