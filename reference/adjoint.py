@@ -55,10 +55,11 @@ scalar by the barred quantity.
 
        Σ_m w̄ᵀ δ_1 + x̂_mᵀ ρ_1 = [r̄; x]ᵀ [Σ_m α δ_1; Σ_m ρ_1] + Σ_m [β q; x̂_m − x]ᵀ [δ_1; ρ_1].
 
-   What is left are q and x̂_m − x = Σ_{j<m} γ_j q_j, γ = (1+o) c u/q.  Sorted by q, with a sum that grows as the reverse
-   goes back, one row for each remains, and no iterate need be kept:
+   What is left are q and x̂_m − x = x̂_0 − x + Σ_{j<m} γ_j q_j, where (1+o) c_j u_j = γ_j q_j; x̂_0 is x, or in the cycle
+   where it starts.  Sorted by q, with a sum that grows as the reverse goes back, one row for each remains, and no
+   iterate need be kept (^m: of step m):
 
-       Σ_m [β q; x̂_m − x]ᵀ [δ_1; ρ_1] = Σ_j q_jᵀ (β δ_1 + γ_j Σ_{m>j} ρ_1).
+       Σ_m [β q; x̂_m − x]ᵀ [δ_1; ρ_1]^m = Σ_j q_jᵀ (β_j δ_1^j + γ_j Σ_{m>j} ρ_1^m) + (x̂_0 − x)ᵀ Σ_m ρ_1^m.
 
    In L2 q is a combination of W_1's columns, q = δ_1 W_1ᵀ.  If these are fewer than pixels, keep the coefficients
    (`Span`): q W_1 = δ_1 G and ‖q‖² = ⟨δ_1, δ_1 G⟩ with the Gram matrix G = W_1ᵀ W_1, and the last sum is W_1 times one

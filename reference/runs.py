@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import pickle
 import signal
@@ -15,7 +14,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from .errors import InputError
+from .errors import DivergenceError, InputError
 
 Done = Callable[[str, Any], object]
 
@@ -120,24 +119,29 @@ def collect(
 ) -> list[dict]:
     """The records of all `tasks`, in order: about | function(*arguments) | {"seconds": ..} for (about, arguments).
 
-    about: what tells a record from every other, fit for JSON.  A record that is among `kept` is not made again.
+    about: what tells a record from every other, fit for JSON, with "name" and "seed".  A record that is among `kept` is
+    not made again.
     save(records) is called with the kept records and all new ones: before the first run, and after each.
     """
     if jobs < 1:
         raise InputError(f"--jobs {jobs}: give at least 1")
     records = list(kept)
-    named = {json.dumps(about, ensure_ascii=False): (about, arguments) for about, arguments in tasks}
+    named = {f"{about['name']}, seed {about['seed']}, task {i}": (about, a) for i, (about, a) in enumerate(tasks)}
 
     def find(about):
         return next((record for record in records if about.items() <= record.items()), None)
 
-    missing = {name: (function, arguments) for name, (about, arguments) in named.items() if find(about) is None}
+    missing = {name: (name, function, arguments) for name, (about, arguments) in named.items() if find(about) is None}
     if missing:
         save(records)  # fails now, not after the first run
         side_by_side(_timed, missing, jobs, lambda name, found: (records.append(named[name][0] | found), save(records)))
     return [find(about) for about, _ in named.values()]
 
 
-def _timed(function, arguments) -> dict:
+def _timed(name, function, arguments) -> dict:
     began = time.perf_counter()
-    return function(*arguments) | {"seconds": round(time.perf_counter() - began, 1)}
+    try:
+        found = function(*arguments)
+    except DivergenceError as error:
+        raise DivergenceError(f"{name}: {error}") from error
+    return found | {"seconds": round(time.perf_counter() - began, 1)}

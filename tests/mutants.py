@@ -763,6 +763,12 @@ MUTANTS = [
     ),
     # Studies
     Mutant(
+        "cycle-detached-after-all", "test_studies_cycle.py::test_value_and_gradient_with_the_input_attached",
+        "studies/cycle.py", "objectives.attack(params, x_hat, predicted",
+        "objectives.attack(params, objectives.stop_gradient(x_hat), predicted",
+        "The cycle's input is held fixed where the study says that it is not.",
+    ),
+    Mutant(
         "like-the-original", f"{UNLIKE}::test_value_and_gradient_by_hand", "studies/unlike.py",
         "losses.fool_loss(-D, original, changed)", "losses.fool_loss(D, original, changed)",
         "The original's score is pushed up.",

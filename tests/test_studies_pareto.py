@@ -32,7 +32,7 @@ def records(name, errors, rhos):
 
 def test_beaten_is_only_what_the_seeds_tell_apart():
     best = records("best", [0.10, 0.11, 0.12], [0.50, 0.51, 0.52])
-    surely = records("surely", [0.20, 0.21, 0.22], [0.40, 0.41, 0.42])
+    surely = records("surely", [0.20, 0.21, 0.225], [0.40, 0.41, 0.425])
     perhaps = records("perhaps", [0.05, 0.11, 0.22], [0.40, 0.41, 0.42])
     found = pareto.fronts(best + surely + perhaps)
     assert found["deepfool"] == {"best": "front", "surely": "beaten", "perhaps": ""}

@@ -49,6 +49,7 @@ from .study import Records
 MODES = ("detached", "truncated", "full")
 ENTROPY, ADVERSARIAL = "cross-entropy", "adversarial training"
 STEPS = (ENTROPY, ADVERSARIAL, *(f"critic, {mode}" for mode in MODES))
+JOBS = 1  # side by side they would slow each other
 ROUTES = {"autograd": steps, "by hand": fused}
 AXES = {"iterations": (1, 2, 5, 10), "width": (64, 128, 256, 512), "batch": (25, 50, 100, 200, 400)}
 SIZES = {  # scale, epochs of training beforehand, seconds for each set of timings, seeds, axes of the growth
@@ -231,8 +232,8 @@ def finding(records: Records) -> str:
     exact = all((mean(records, s, "on paper") == mean(records, s, "counted", "autograd")).all() for s in STEPS)
     detached, full = (ratio[f"critic, {mode}"][1].mean() / by_hand for mode in ("detached", "full"))
     return (
-        f"Yes: with the attack detached the critic term's gradient is {zero}, and with it the method does nothing; a "
-        f"step costs {autograd:.0f} times a cross-entropy step by autograd and {by_hand:.0f} times by hand "
+        f"Yes: with the attack detached the critic term's gradient is {zero}, so that term does nothing; a step of the "
+        f"method costs {autograd:.0f} times a cross-entropy step by autograd and {by_hand:.0f} times by hand "
         f"(adversarial training: {ratio[ADVERSARIAL][0].mean():.1f} and {ratio[ADVERSARIAL][1].mean():.1f} times). "
         f"By hand a detached step takes {detached:.2f} of the truncated one's time and a full one {full:.2f}, and the "
         f"gradients of these two have a cosine of {mean(records, 'cosine').mean():.2f}. "
@@ -251,7 +252,7 @@ def draw(records: Records) -> Figure:
         for i, step in enumerate(STEPS):
             ms = 1e3 * onp.array([record[axis][step] for record in found])
             look = {"color": COLOURS[i], "ls": STYLES[i], "marker": MARKERS[i], "lw": 1.8, "label": step}
-            ax.errorbar(at, ms.mean(axis=0), ms.std(axis=0), **look)
+            ax.errorbar(at, ms.mean(axis=0), ms.std(axis=0, ddof=min(1, len(ms) - 1)), **look)
         ax.set(xscale="log", yscale="log", xlabel={"iterations": "attack iterations M"}.get(axis, axis))
         ax.set_xticks(at, at)
         ax.minorticks_off()

@@ -8,6 +8,7 @@ A study is a module.  The first line of its docstring is the question; the rest 
     table(records)        text
     finding(records)      two or three sentences made from the records; the first one is the study's entry in lists
     draw(records)         a matplotlib `Figure`
+    JOBS                  if it has one: how many processes it bears at the most
 
 What a finding says it takes from the records, here and where the shipped ones of `--full` are read again.
 """
@@ -90,7 +91,7 @@ def run(name: str, study: ModuleType, size: str, out: Path, jobs: int) -> None:
             print(f"{name}: {last['name']}, seed {last['seed']}: {last['seconds']:.0f} s", file=sys.stderr, flush=True)
 
     before = len(records)
-    records = collect(study.measure, tasks, records, keep, jobs)
+    records = collect(study.measure, tasks, records, keep, min(jobs, getattr(study, "JOBS", jobs)))
     found = {"study": name, "size": size, "finding": study.finding(records), "records": records}
     text = f"{question(study)}\n\n{study.table(records)}\n\n{found['finding']}"
     write_json(path, found)
@@ -145,15 +146,18 @@ def entry(records: Records, key: str, digits: int = 3, scale: float = 1) -> str:
 
 
 def compare(a: Records, b: Records, key: str) -> int:
-    """Whether `key` is larger (1) or smaller (−1) in `b` than in `a`, by a paired t-test over seeds at 5 %; else 0."""
+    """Whether `key` is larger (1) or smaller (−1) in `b` than in `a`, by a paired t-test over seeds at 5 %; else 0.
+
+    Not corrected for the number of tests.  Where all differences are the same there is nothing to test against: 0.
+    """
     from scipy import stats
 
     first, second = ({record["seed"]: record[key] for record in group} for group in (a, b))
     differences = onp.array([second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())], float)
     if len(differences) < 2 or not onp.isfinite(differences).all():
         return 0
-    if onp.ptp(differences) <= 1e-9 * onp.abs(differences).max():  # nothing for a test to divide by
-        return int(onp.sign(differences[0]))
+    if onp.ptp(differences) <= 1e-9 * onp.abs(differences).max():
+        return 0
     return int(onp.sign(differences.mean())) * bool(stats.ttest_1samp(differences, 0).pvalue < 0.05)
 
 
@@ -163,6 +167,8 @@ Quantities = Mapping[str, tuple[str, int, float]]
 
 def differences(a: Records, b: Records, quantities: Quantities) -> str:
     """What `compare` tells apart: "changes the error from 3.9 to 4.2 and ρ from .. to ..", or that it is nothing."""
+    if not all(onp.isfinite(values(group, key)).all() for group in (a, b) for key in quantities):
+        return "cannot be compared, since some of its numbers could not be measured"
     said = [
         f"{what} from {scale * values(a, key).mean():.{digits}f} to {scale * values(b, key).mean():.{digits}f}"
         for key, (what, digits, scale) in quantities.items()

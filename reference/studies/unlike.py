@@ -128,14 +128,14 @@ def table(records: Records) -> str:
 def finding(records: Records) -> str:
     undefended, neither, like, other, both, twice = by_name(records).values()
     gain, change = (compare(group, other, "high_confidence") for group in (undefended, like))
+    less = compare(like, other, "looks_like") < 0
     if len(other) < 2:
         verdict = "One seed cannot tell"
     elif gain < 1:
         verdict = "No"
     else:
-        verdict = {-1: "Yes, at a smaller ρ", 0: "Yes, at a ρ that cannot be told apart", 1: "Yes, at a larger ρ"}[
-            change
-        ]
+        rho = {-1: "a smaller ρ", 0: "a ρ that cannot be told apart", 1: "a larger ρ"}[change]
+        verdict = f"Yes, at {rho}{', but fewer attacked images look like their target' * less}"
     rhos = [f"{values(group, 'high_confidence').mean():.3f}" for group in (other, like, neither, undefended)]
     shares = [f"{100 * values(group, 'looks_like').mean():.0f}" for group in (other, like, neither, undefended)]
     looks = {
