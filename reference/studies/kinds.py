@@ -166,7 +166,7 @@ def finding(records: Records) -> str:
         f"critic's settings were, {', '.join(radii) or '–'}; the rest is {rest}. "
         f"{seeds} seed{'s' * (seeds > 1)} can tell: {claims}. "
         f"The clean error is {min(errors):.1f} to {max(errors):.1f} %, and no classifier can do better than "
-        f"{100 * toy.bayes_error():.1f} %; radii chosen by kind I itself cost more."
+        f"{100 * toy.bayes_error():.1f} %."
     )
 
 

@@ -117,7 +117,7 @@ def finding(records: Records) -> str:
         beaten.append(f"{counts[0]} by {by} ({counts[1]} with the critic)")
     told = f"for {' and '.join(beaten)}, {seeds} seeds tell that another is better in both error and ρ"
     return (
-        f"On the front of test error and ρ (means over seeds) stand {'; and '.join(front)}. Of the settings off the "
+        f"On the front of test error and ρ (means over seeds) stand, {'; and '.join(front)}. Of the settings off the "
         f"front, {told if seeds > 1 else 'one seed cannot tell which are beaten in both error and ρ'}."
     )
 
