@@ -225,11 +225,13 @@ def finding(records: Records) -> str:
         return f"{mean(group, 'boundary', 2, 1)} and {mean(group, 'regions', 1, 1)}"
 
     if seeds == 1:
-        verdict = "may fracture it or not, which one seed cannot tell,"
+        verdict = "may fracture the regions or not, which one seed cannot tell,"
     elif compare(running, boundary, "regions") > 0:
-        verdict = "fractures it"
+        verdict = "fractures the regions"
     else:
-        verdict = "does not fracture it" + " but makes it longer" * (compare(running, boundary, "boundary") > 0)
+        verdict = "does not fracture the regions" + " but makes the boundary longer" * (
+            compare(running, boundary, "boundary") > 0
+        )
     harm = {-1: "fewer than", 0: "not to be told from", 1: "more than"}[compare(running, boundary, "attacked_I")]
     others = "".join(
         f", with C {name} {mean(group, 'attacked_I')} %{'*' * bool(compare(boundary, group, 'attacked_I'))}"
@@ -246,7 +248,7 @@ def finding(records: Records) -> str:
         f"(length and regions: {shape(boundary)}, running {shape(running)}, undefended {shape(none)}, Bayes "
         f"{bayes['boundary']:.2f} and {bayes['regions']}); of the attacks on it "
         f"{mean(boundary, 'attacked_I')} % end in harmful errors, {harm} the {mean(running, 'attacked_I')} % with the "
-        f"running confidence. Undefended these are {mean(none, 'attacked_I')} %{others}{mark * bool(others)}. "
+        f"running confidence. Undefended these are {mean(none, 'attacked_I')} %{others}{mark * ('*' in others)}. "
         "On digits, compared with the boundary, "
         + "; ".join(f"C {' or '.join(names)} {text}" for text, names in rivals.items())
         + "."
