@@ -232,24 +232,26 @@ def finding(records: Records) -> str:
         verdict = "does not fracture the regions" + " but makes the boundary longer" * (
             compare(running, boundary, "boundary") > 0
         )
-    harm = {-1: "fewer than", 0: "not to be told from", 1: "more than"}[compare(running, boundary, "attacked_I")]
-    others = "".join(
-        f", with C {name} {mean(group, 'attacked_I')} %{'*' * bool(compare(boundary, group, 'attacked_I'))}"
+    share = compare(on_digits["running"], on_digits[BOUNDARY], "looks_like")
+    against = {-1: "fewer than", 0: "not to be told from", 1: "more than"}[share]
+    others = ", ".join(
+        f"with C {name} {mean(group, 'attacked_I')} %{'*' * bool(compare(boundary, group, 'attacked_I'))}"
         for name, group in on_plane.items()
-        if name not in (NONE, BOUNDARY, "running")
+        if name not in (NONE, BOUNDARY)
     )
     rivals: dict[str, list[str]] = {}  # by what they change
     for name, group in on_digits.items():
         if name not in (NONE, BOUNDARY):
             rivals.setdefault(differences(on_digits[BOUNDARY], group, LOOKS), []).append(name)
-    mark = f" (* is what {seeds} seed{'s' * (seeds > 1)} can tell from the boundary)"
     return (
-        f"Compared with the running confidence, a generator that stops at the boundary {verdict} on the toy problem "
-        f"(length and regions: {shape(boundary)}, running {shape(running)}, undefended {shape(none)}, Bayes "
-        f"{bayes['boundary']:.2f} and {bayes['regions']}); of the attacks on it "
-        f"{mean(boundary, 'attacked_I')} % end in harmful errors, {harm} the {mean(running, 'attacked_I')} % with the "
-        f"running confidence. Undefended these are {mean(none, 'attacked_I')} %{others}{mark * ('*' in others)}. "
-        "On digits, compared with the boundary, "
+        f"Compared with the running confidence, a generator that stops at the boundary {verdict} on the toy problem; "
+        f"on digits {mean(on_digits[BOUNDARY], 'looks_like')} % of the attacked images then look like the class they "
+        f"are taken for, {against} {mean(on_digits['running'], 'looks_like')} %. "
+        f"On the toy problem the boundary's length and the number of regions are {shape(boundary)}, running "
+        f"{shape(running)}, undefended {shape(none)}, Bayes {bayes['boundary']:.2f} and {bayes['regions']}; "
+        f"{mean(boundary, 'attacked_I')} % of the attacks end in harmful errors, undefended "
+        f"{mean(none, 'attacked_I')} %, {others} ({'* is what' if '*' in others else 'nothing that'} "
+        f"{seeds} seed{'s' * (seeds > 1)} can tell from the boundary). On digits, compared with the boundary, "
         + "; ".join(f"C {' or '.join(names)} {text}" for text, names in rivals.items())
         + "."
     )
