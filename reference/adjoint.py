@@ -197,7 +197,7 @@ class Span:
 class Rows:
     """The rows of θ's weight gradients, from all the steps of an attack or two: many rows, one product per layer."""
 
-    ENOUGH = 400
+    ENOUGH = 200
     """Rows in one product: more are no faster, and would have to be kept until then."""
 
     def __init__(self, params: network.Params, x):
