@@ -28,6 +28,12 @@ def test_a_study_runs_in_its_quickest_setting(name, tmp_path, capsys):
     assert printed.out == f"{text}\n{folder / name}.png\n" and found["finding"] in text
     assert text.startswith(study.question(STUDIES[name])) and study.question(STUDIES[name]).endswith("?")
     assert len(found["records"]) == len(STUDIES[name].tasks(STUDIES[name].SIZES["quick"]))
+    # A record is a function of its settings and seed, but for times: here as in a process of its own.
+    _, arguments = STUDIES[name].tasks(STUDIES[name].SIZES["quick"])[-1]
+    here, there = json.loads(json.dumps(STUDIES[name].measure(*arguments))), found["records"][-1]
+    assert here.keys() <= there.keys() and here
+    if name != "cost":
+        assert here == {key: there[key] for key in here}
     # Nothing is measured twice.
     assert command.main([name, "--quick", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr() == (printed.out, "")
