@@ -31,7 +31,7 @@ def answer(program: str, work: Callable[[], int | None], interrupted: str) -> in
         print(f"{program}: {error}", file=sys.stderr)
         return 1
     except MemoryError as error:
-        print(f"{program}: not enough memory ({error}): use smaller --hidden layers, or fewer --jobs", file=sys.stderr)
+        print(f"{program}: not enough memory ({error}): use smaller networks, or fewer --jobs", file=sys.stderr)
         return 1
     except BrokenPipeError:
         sys.stdout = None  # nobody reads on: say nothing more, not even at exit

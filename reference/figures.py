@@ -263,7 +263,9 @@ def look(name: str, names: Sequence[str]):
 
 
 def plain(axes) -> None:
-    """A light grid, and no frame above and to the right."""
+    """A light grid, no frame above and to the right, and text of one size."""
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_size(FONT)
     axes.grid(color="0.9", lw=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=FONT - 1)

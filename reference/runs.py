@@ -52,7 +52,7 @@ def side_by_side(
                     process.join()
                     raise ChildProcessError(
                         f"the process of {name}, died (exit code {process.exitcode}), perhaps for want of "
-                        "memory: use fewer jobs, and resume"
+                        "memory: use fewer jobs, and go on"
                     ) from None
                 if kind == "failed":
                     raise what

@@ -1,58 +1,35 @@
 """The term "unlike the original" against the same by hand, and what a stand-in's labels say of attacked images."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from calculus import adversary_critic_by_hand, assert_gradient, forward, rows, softplus, surrogate, unroll
-from hypothesis import assume, given, settings
-from strategies import MARGIN, problems
+from calculus import adversary_critic_by_hand, forward, rows, softplus
+from hypothesis import given, settings
+from judges import SETTINGS, assert_value_and_gradient, attacked_by_hand, mean_over, step_of
+from strategies import problems
 
-from reference import adjoint, network, objectives, steps
+from reference import adjoint, network, steps
 from reference.attacks import high_confidence
 from reference.numerics import predict
-from reference.settings import AdversaryCritic, Generator
 from reference.standin import StandIn
 from reference.studies import measures
 from reference.studies.unlike import unlike
 from reference.twins import TWINS
 
-SETTINGS = AdversaryCritic(critic_weight=0.7, cycle_weight=0.3, generator=Generator(iterations=3))
 WEIGHT = 0.4
 
 
-def unlike_by_hand(held, params, q):
-    """mean_S softplus(D_{argmax f(x)}(x̂)); θ only through the attack."""
-    g = SETTINGS.generator
-    original = held.largest(forward(held, params, q.x)[0])
-    x_hat = unroll(held, params, q.x, q.targets, q.running.value[q.targets], g.iterations, g.overshoot, g.eps)
-    S = held.largest(forward(held, params, held.constant(x_hat))[0]) != original
-    D = rows(forward(held, q.critic, x_hat, 0.2, q.noise_fake)[0], original)
-    return np.sum(np.where(S, softplus(D), 0)) / max(np.sum(S), 1)
-
-
 def by_hand(held, params, q):
+    """The method's three terms + μ·mean_S softplus(D_{argmax f(x)}(x̂)); θ only through the attack."""
     method = np.dot([1, 0.7, 0.3], list(adversary_critic_by_hand(held, params, q, SETTINGS).values()))
-    return method + WEIGHT * unlike_by_hand(held, params, q)
-
-
-def step_of(via, q):
-    """Terms and gradient of the classifier step, on targets of its own choice."""
-    step = via.ClassifierStep(q.params, q.x)
-    step.attack(q.running, SETTINGS.generator)
-    return step.gradient(q.y, q.critic, q.noise_fake, SETTINGS), step
+    _, original, x_hat, S = attacked_by_hand(held, params, q)
+    D = rows(forward(held, q.critic, x_hat, 0.2, q.noise_fake)[0], original)
+    return method + WEIGHT * mean_over(S, softplus(D))
 
 
 @settings(max_examples=25)
 @given(problems())
 def test_value_and_gradient_by_hand(q):
-    q = replace(q, targets=objectives.choose_targets(q.params, q.x, SETTINGS.generator))
-    replay, value, held = surrogate(lambda held, p: by_hand(held, p, q), q.params)
-    assume(held.margin > MARGIN and abs(value) < 1e4)
-    (terms, gradient), step = step_of(measures.with_objective(unlike(WEIGHT)), q)
-    assume(np.any(step.taken_for != step.predicted))
-    np.testing.assert_allclose(sum(w * v for w, v in terms.values()), value, rtol=1e-9)
-    assert_gradient(gradient, replay, q.params)
+    assert_value_and_gradient(unlike(WEIGHT), by_hand, q)
 
 
 @given(problems())

@@ -41,7 +41,7 @@ from ..standin import StandIn
 from ..train import train
 from . import study
 from .measures import FIRST_TOY, calibrated, on_toy, robustness, with_objective
-from .study import DIGIT_SIZES, ROBUSTNESS, Records, by_name, compare, differences, entry, values
+from .study import DIGIT_SIZES, ROBUSTNESS, Records, by_name, compare, differences, entry, seeds, values
 
 NONE, BOUNDARY = "none", "boundary"
 CONFIDENCES = {BOUNDARY: 0.5, "0.5": 0.5, "0.8": 0.8, "running": "running", "own": "own"}
@@ -138,11 +138,11 @@ def bayes_regions() -> dict:
 
 def tasks(size: Size):
     found = []
-    for prefix, critic, training, seeds, measured in (
+    for prefix, critic, training, count, measured in (
         (TOY, toy.CRITIC, size.toy, size.toy_seeds, ()),
         (DIGITS, settings.DEMO.defences["critic"], size.digits.training, size.digits.seeds, size.digits.images),
     ):
-        for seed in range(seeds):
+        for seed in range(count):
             for name in size.generators:
                 defence = Undefended() if name == NONE else stopping_at(critic, CONFIDENCES[name])
                 about = {"name": prefix + name, "seed": seed, "settings": repr((defence, training, measured))}
@@ -216,7 +216,7 @@ def table(records: Records) -> str:
 def finding(records: Records) -> str:
     on_plane, on_digits = groups_of(records, TOY), groups_of(records, DIGITS)
     none, boundary, running = on_plane[NONE], on_plane[BOUNDARY], on_plane["running"]
-    bayes, seeds = bayes_regions(), len(boundary)
+    bayes = bayes_regions()
 
     def mean(group, key, digits=0, scale=100):
         return f"{scale * values(group, key).mean():.{digits}f}"
@@ -224,14 +224,14 @@ def finding(records: Records) -> str:
     def shape(group):
         return f"{mean(group, 'boundary', 2, 1)} and {mean(group, 'regions', 1, 1)}"
 
-    if seeds == 1:
-        verdict = "may fracture the regions or not, which one seed cannot tell,"
-    elif compare(running, boundary, "regions") > 0:
+    more = values(boundary, "regions").mean() > values(running, "regions").mean()
+    longer = compare(running, boundary, "boundary") > 0
+    if compare(running, boundary, "regions") > 0:
         verdict = "fractures the regions"
+    elif more or len(boundary) == 1:
+        verdict = f"may fracture the regions or not, which {seeds(boundary)} cannot tell,"
     else:
-        verdict = "does not fracture the regions" + " but makes the boundary longer" * (
-            compare(running, boundary, "boundary") > 0
-        )
+        verdict = "does not fracture the regions" + " but makes the boundary longer" * longer
     share = compare(on_digits["running"], on_digits[BOUNDARY], "looks_like")
     against = {-1: "fewer than", 0: "not to be told from", 1: "more than"}[share]
     others = ", ".join(
@@ -251,7 +251,7 @@ def finding(records: Records) -> str:
         f"{shape(running)}, undefended {shape(none)}, Bayes {bayes['boundary']:.2f} and {bayes['regions']}; "
         f"{mean(boundary, 'attacked_I')} % of the attacks end in harmful errors, undefended "
         f"{mean(none, 'attacked_I')} %, {others} ({'* is what' if '*' in others else 'nothing that'} "
-        f"{seeds} seed{'s' * (seeds > 1)} can tell from the boundary). On digits, compared with the boundary, "
+        f"{seeds(boundary)} can tell from the boundary). On digits, compared with the boundary, "
         + "; ".join(f"C {' or '.join(names)} {text}" for text, names in rivals.items())
         + "."
     )

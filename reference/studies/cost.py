@@ -256,7 +256,6 @@ def draw(records: Records) -> Figure:
         ax.set(xscale="log", yscale="log", xlabel={"iterations": "attack iterations M"}.get(axis, axis))
         ax.set_xticks(at, at)
         ax.minorticks_off()
-        ax.xaxis.label.set_size(FONT)
         plain(ax)
     panels[0].set_ylabel("ms per step, by hand", fontsize=FONT)
     panels[0].legend(fontsize=FONT - 1, frameon=False)

@@ -52,7 +52,7 @@ from ..settings import DEMO, AdversaryCritic, Training
 from ..train import error
 from ..twins import TWINS
 from .measures import robustness
-from .study import DIGIT_SIZES, ROBUSTNESS, Records, Size, by_name, compare, differences, digits, entry, values
+from .study import DIGIT_SIZES, ROBUSTNESS, Records, Size, by_name, compare, differences, digits, entry, seeds, values
 
 SIZES = DIGIT_SIZES
 
@@ -245,7 +245,7 @@ def finding(records: Records) -> str:
         return f"{scale * values(group, key).mean():.{digits}f}"
 
     errors = [[{"seed": record["seed"], "v": record[key]} for record in two] for key in ("error", "critic_error")]
-    untold = "" if compare(*errors, "v") else f" (which {len(two)} seed{'s' * (len(two) > 1)} cannot tell apart)"
+    untold = "" if compare(*errors, "v") else f" (which {seeds(two)} cannot tell apart)"
     quantities = ROBUSTNESS | {"sd": ("the late standard deviation of the validation error in points", 2, 100)}
     return (
         f"As a classifier the critic errs on {mean(two, 'critic_error')} % of test images, f on {mean(two, 'error')} %"
@@ -281,8 +281,6 @@ def draw(records: Records) -> Figure:
     detection.set(xlabel="clean images reported, share", ylabel="attacked images detected, share", aspect="equal")
     for ax in (training, robust, detection):
         plain(ax)
-        ax.xaxis.label.set_size(FONT)
-        ax.yaxis.label.set_size(FONT)
     training.legend(fontsize=FONT - 2, frameon=False)
     robust.legend(fontsize=FONT - 2, frameon=False)
     return caption(

@@ -123,8 +123,6 @@ def draw(records: Records) -> Figure:
     axes[2].set(xlabel="round trip, √ mean ‖x − A(x̂)‖²", ylabel="ρ, high-confidence attack")
     for ax in axes:
         plain(ax)
-        ax.xaxis.label.set_size(FONT)
-        ax.yaxis.label.set_size(FONT)
     axes[0].legend(fontsize=FONT - 1, frameon=False)
     title = "What the cycle term changes"
     return caption(

@@ -35,7 +35,7 @@ from ..report import grid
 from ..settings import AdversarialTraining, Defence, Margin, Training, Undefended, VirtualAdversarial
 from ..train import error, train
 from .measures import FIRST_TOY, calibrated, on_toy
-from .study import Records, by_name, compare, entry, values
+from .study import Records, by_name, compare, entry, listed, seeds, values
 
 BEFORE, POSTERIOR = "before training", "exact posterior"
 OTHERS = {BEFORE: ("0.5", "", "<"), POSTERIOR: ("0.5", "", "*")}  # their look
@@ -140,11 +140,9 @@ def finding(records: Records) -> str:
 
     def told(sign, a, b):
         """The names of the groups on which the seeds agree, as "x, y and z"."""
-        found = [name for name in trained if compare(trained[a or name], trained[b or name], "attacked_I") == sign]
-        return " and ".join([", ".join(found[:-1])] * (len(found) > 1) + found[-1:])
+        return listed([n for n in trained if compare(trained[a or n], trained[b or n], "attacked_I") == sign])
 
     undefended, critic = Undefended.name, toy.CRITIC.name
-    seeds = len(trained[critic])
     claims = (
         (told(-1, undefended, None), "fewer with {} than with undefended training"),
         (told(-1, None, critic), "fewer with the critic than with {}"),
@@ -164,7 +162,7 @@ def finding(records: Records) -> str:
         f"Harmful errors (kind I) are {percent(groups[BEFORE])} of all attacks before training, afterwards {shares}, "
         f"against {percent(groups[POSTERIOR])} for the exact posterior; with radii chosen by kind I itself, as the "
         f"critic's settings were, {', '.join(radii) or '–'}; the rest is {rest}. "
-        f"{seeds} seed{'s' * (seeds > 1)} can tell: {claims}. "
+        f"{seeds(records)} can tell: {claims}. "
         f"The clean error is {min(errors):.1f} to {max(errors):.1f} %, and no classifier can do better than "
         f"{100 * toy.bayes_error():.1f} %."
     )

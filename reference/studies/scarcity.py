@@ -28,7 +28,7 @@ from ..figures import FONT, caption, look, plain
 from ..report import grid
 from ..settings import DEMO, QUICK, Training, Undefended
 from ..train import error, train
-from .study import Records, by_name, compare, digits, entry, values
+from .study import Records, by_name, compare, digits, entry, seeds, values
 
 DECAYS = (3e-4, 1e-3, 3e-3, 1e-2)
 DECAY = 1e-3
@@ -141,8 +141,7 @@ def in_words(found: dict[int, tuple[int, float]]) -> str:
 
 def finding(records: Records) -> str:
     found = against(records, "cross-entropy")
-    seeds = len({record["seed"] for record in records})
-    verdict = {-1: "helps", 1: "costs", 0: f"makes no difference that {seeds} seed{'s' * (seeds > 1)} can tell"}
+    verdict = {-1: "helps", 1: "costs", 0: f"makes no difference that {seeds(records)} can tell"}
     (few, (first, _)), *between, (many, (last, _)) = found.items()
     signs = [sign for _, (sign, _) in between]
     better = sum(sign > 0 for sign, _ in against(records, "virtual adversarial").values())

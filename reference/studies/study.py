@@ -81,8 +81,8 @@ def run(name: str, study: ModuleType, size: str, out: Path, jobs: int) -> None:
     tasks, path = study.tasks(study.SIZES[size]), out / size / f"{name}.json"
     records = read(path)["records"] if path.exists() else []
     if size == "full" and (SHIPPED / path.name).exists():
-        hours = sum(record["seconds"] for record in read(SHIPPED / path.name)["records"]) / 3600
-        print(f"The shipped result took {60 * hours:.0f} minutes of one core.", file=sys.stderr, flush=True)
+        minutes = sum(record["seconds"] for record in read(SHIPPED / path.name)["records"]) / 60
+        print(f"The shipped result's runs took {minutes:.0f} minutes in all.", file=sys.stderr, flush=True)
 
     def keep(records):
         write_json(path, {"study": name, "size": size, "records": records})
@@ -154,9 +154,7 @@ def compare(a: Records, b: Records, key: str) -> int:
 
     first, second = ({record["seed"]: record[key] for record in group} for group in (a, b))
     differences = onp.array([second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())], float)
-    if len(differences) < 2 or not onp.isfinite(differences).all():
-        return 0
-    if onp.ptp(differences) <= 1e-9 * onp.abs(differences).max():
+    if len(differences) < 2 or not onp.ptp(differences) > 1e-9 * onp.abs(differences).max():  # nan is not either
         return 0
     return int(onp.sign(differences.mean())) * bool(stats.ttest_1samp(differences, 0).pvalue < 0.05)
 
@@ -175,9 +173,19 @@ def differences(a: Records, b: Records, quantities: Quantities) -> str:
         if compare(a, b, key)
     ]
     if said:
-        return f"changes {' and '.join([', '.join(said[:-1])] * (len(said) > 1) + said[-1:])}"
-    names = ", ".join(what for what, _, _ in quantities.values())
-    return f"changes nothing that {len(a)} seed{'s' * (len(a) > 1)} can tell ({names})"
+        return f"changes {listed(said)}"
+    return f"changes nothing that {seeds(a)} can tell ({', '.join(what for what, _, _ in quantities.values())})"
+
+
+def listed(words: Sequence[str]) -> str:
+    """As in "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def seeds(records: Records) -> str:
+    """As in "3 seeds": how many the records are of."""
+    n = len({record["seed"] for record in records})
+    return f"{n} seed{'s' * (n > 1)}"
 
 
 def digits():

@@ -181,7 +181,6 @@ def draw(records: Records) -> Figure:
     rho.set(xlabel="ρ")
     for ax in (looks, rho):
         plain(ax)
-        ax.xaxis.label.set_size(FONT)
         ax.tick_params(axis="y", length=0)
     small = {"loc": "upper left", "fontsize": FONT - 2, "frameon": False, "borderaxespad": 0, "handletextpad": 0.4}
     looks.legend(looks.containers[:2], ["look like target", "look like original"], **small)
