@@ -11,6 +11,7 @@ composed by autograd as in `twins`, is this:
   penalty's W̄_l = τ_{l−1}ᵀ δ_l the two products are one of half the size: W̄_l = (τ_{l−1} + s̄ ∘ h_{l−1})ᵀ δ_l.  So for
   the margin loss, which sees f_j − f_y alone.
 * No operation is recorded: at these sizes autograd's bookkeeping costs more than the mathematics.
+* Adam moves the weights where they are, a cacheful at a time: reading and writing memory is all that it costs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .attacks.targets import RunningConfidence, distances, nearest, random_class
 from .network import Params
 from .numerics import norm, one_hot, sigmoid, softplus
 from .objectives import Terms
+from .optimise import Adam
 from .settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
 from .steps import Step
 
@@ -195,3 +197,30 @@ def critic_step(critic_params: Params, x, y, x_hat, y_hat, noise_real, noise_fak
     w *= (2 * penalty_weight / n * (size - 1) / onp.where(size > 0, size, onp.inf))[:, None]
     tau, _ = D.tangent(w)
     return terms, _second_and_first(tau, D.h, sign * sigmoid(d) / n, delta)
+
+
+CACHEFUL = 32_768
+"""Numbers of each array that Adam works on at a time."""
+
+
+def adam_step(
+    params: Params, gradient: Params, state: Adam, rate: float, beta1: float = 0.5, beta2: float = 0.999, eps=1e-8
+) -> tuple[Params, Adam]:
+    """Twin of `optimise.adam_step`, to the last bit, but in place: overwrites `params` and the moments of `state`."""
+    t = state.t + 1
+    scale = rate * (1 - beta2**t) ** 0.5 / (1 - beta1**t)
+    for layers in zip(params, gradient, state.m, state.v, strict=True):
+        for leaves in zip(*layers, strict=True):
+            rows = max(1, CACHEFUL * len(leaves[0]) // leaves[0].size)
+            for first in range(0, len(leaves[0]), rows):
+                p, g, m, v = (leaf[first : first + rows] for leaf in leaves)
+                m *= beta1
+                m += (1 - beta1) * g
+                part = (1 - beta2) * g
+                part *= g
+                v *= beta2
+                v += part
+                onp.sqrt(v, out=part)
+                part += eps
+                p -= onp.divide(scale * m, part, out=part)
+    return params, Adam(state.m, state.v, t)

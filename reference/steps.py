@@ -2,6 +2,7 @@
 
     undefended, pretraining, adversarial_training, virtual_adversarial, margin    (params, x, y, …) -> terms, gradient
     ClassifierStep, critic_step                                                   the adversary critic's two
+    adam_step                                                                     takes the gradient to new weights
 
 Terms are {name: (weight, float)} as `objectives` names them, gradients are shaped like the parameters.  `fused` has the
 same functions by hand, and is what training uses; `via` here composes the objectives of `twins` instead.
@@ -16,6 +17,7 @@ from .attacks.targets import RunningConfidence
 from .network import Params
 from .numerics import pick, predict, softmax
 from .objectives import PLAIN, Attacked, Routes, Terms, differentiate
+from .optimise import adam_step as adam_step
 from .reverse import make_vjp
 from .settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
 

@@ -27,7 +27,7 @@ from .files import load_npz, save_npz
 from .network import Params
 from .numerics import pick, predict, softmax
 from .objectives import Terms
-from .optimise import Adam, adam_step, decayed
+from .optimise import Adam, decayed
 from .settings import (
     AdversarialTraining,
     AdversaryCritic,
@@ -146,7 +146,7 @@ def _epoch(state: State, data: Digits, defence: Defence, training: Training, via
             critic_rate = decayed(defence.critic_learning_rate, own_epoch, training.halve_every)
             record = _critic_steps(state, x[rows], y[rows], defence, training, rate, critic_rate, via)
         else:
-            record = _take(state, _step(state, x[rows], y[rows], defence, via), training, rate)
+            record = _take(state, _step(state, x[rows], y[rows], defence, via), training, rate, via)
         for name, value in record.items():
             _check(name, value, state, defence)
             sums[name] = sums.get(name, 0.0) + value * len(rows)
@@ -187,16 +187,18 @@ def _step(state: State, x, y, defence: Defence, via: ModuleType) -> tuple[Terms,
     raise InputError(f"no objective for {defence!r}")
 
 
-def _take(state: State, step: tuple[Terms, Params], training: Training, rate: float) -> dict[str, float]:
+def _take(
+    state: State, step: tuple[Terms, Params], training: Training, rate: float, via: ModuleType
+) -> dict[str, float]:
     """Adam on the classifier -> the step's terms."""
     terms, gradient = step
-    state.params, state.adam = adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
+    state.params, state.adam = via.adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
     return {name: value for name, (_, value) in terms.items()}
 
 
 def _pretraining_step(state: State, x, y, training: Training, rate: float, via: ModuleType) -> dict[str, float]:
     _update_confidence(state, x)
-    return _take(state, via.pretraining(state.params, x, y, training.weight_decay), training, rate)
+    return _take(state, via.pretraining(state.params, x, y, training.weight_decay), training, rate, via)
 
 
 def _update_confidence(state: State, x) -> None:
@@ -220,10 +222,10 @@ def _critic_steps(
         critic_terms, gradient = via.critic_step(
             state.critic, x, y, step.images, step.taken_for, noise(), noise(), s.penalty_weight
         )
-        state.critic, state.critic_adam = adam_step(
+        state.critic, state.critic_adam = via.adam_step(
             state.critic, gradient, state.critic_adam, critic_rate, training.beta1, training.beta2
         )
-    record = _take(state, step.gradient(y, state.critic, noise(), s), training, rate)
+    record = _take(state, step.gradient(y, state.critic, noise(), s), training, rate, via)
     return record | {
         **{name: value for name, (_, value) in critic_terms.items()},
         "attack_success": float(onp.mean(step.taken_for != step.predicted)),

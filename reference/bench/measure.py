@@ -154,7 +154,7 @@ PARTS = (
     (fused.Unrolled, "reverse", products.REVERSE),
     (fused.Rows, "multiply", products.WEIGHTS),
     (fused.Rows, "gradient", products.WEIGHTS),
-    (rows, "adam_step", ADAM),
+    (fused, "adam_step", ADAM),
 )
 """Functions of our classifier step and the part that each is, without what it calls of the others; the rest is left."""
 
@@ -181,6 +181,7 @@ def profile(
         return run
 
     def step():
+        job.before()
         for all_ in spent.values():
             all_.append(0.0)
         with ExitStack() as stack:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import replace
 from types import ModuleType
 from typing import NamedTuple
 
@@ -92,31 +91,33 @@ def ours(p: Problem) -> dict[str, Job]:
 
 
 def numpy_row(p: Problem, via: ModuleType, model) -> dict[str, Job]:
-    state, s, training = p.state, p.defence, p.plan.training
+    s, training, state = p.defence, p.plan.training, deepcopy(p.state)
     real, fake, judging = p.noise
     betas = training.beta1, training.beta2
+
+    def reset():
+        vars(state).update(vars(deepcopy(p.state)))  # Adam may work in place
 
     def classifier():
         step = via.ClassifierStep(state.params, p.x)
         step.attack(state.running, s.generator)
         _, gradient = step.gradient(p.y, state.critic, judging, s)
-        return adam_step(state.params, gradient, state.adam, training.learning_rate, *betas)[0]
+        return via.adam_step(state.params, gradient, state.adam, training.learning_rate, *betas)[0]
 
     def critic():
         _, gradient = via.critic_step(state.critic, p.x, p.y, p.x_hat, p.y_hat, real, fake, s.penalty_weight)
-        return adam_step(state.critic, gradient, state.critic_adam, s.critic_learning_rate, *betas)[0]
+        return via.adam_step(state.critic, gradient, state.critic_adam, s.critic_learning_rate, *betas)[0]
 
     def epoch():
-        own = replace(state, rng=deepcopy(state.rng))
         for x, y in batches(p):
-            _critic_steps(own, x, y, s, training, training.learning_rate, s.critic_learning_rate, via)
+            _critic_steps(state, x, y, s, training, training.learning_rate, s.critic_learning_rate, via)
 
     return {
-        CLASSIFIER: Job(classifier, arrays=flat),
+        CLASSIFIER: Job(classifier, reset, flat),
         NEAREST: Job(
             lambda: nearest_class(model, p.x, predict(network.logits(state.params, p.x))),
             arrays=lambda targets: [targets],
         ),
-        CRITIC: Job(critic, arrays=flat),
-        EPOCH: Job(epoch),
+        CRITIC: Job(critic, reset, flat),
+        EPOCH: Job(epoch, reset),
     } | evaluations(p, model)
