@@ -194,32 +194,37 @@ class Span:
         return self.W @ K if self.narrow else K
 
 
-class Rows:
-    """The rows of θ's weight gradients, from all the steps of an attack or two: many rows, one product per layer."""
+class Sums:
+    """θ's weight gradients while they grow: each layer's sum of products [..]ᵀ[..], over the steps of an attack or two.
 
-    ENOUGH = 200
-    """Rows in one product: more are no faster, and would have to be kept until then."""
+    Each product is added at once.  With the rows of many steps stacked they are no faster, from a hundred rows on, and
+    the rows would have to be kept.
+    """
+
+    BLOCK = 2**19
+    """Numbers of a product that are computed, and added to the sum, while they are in the cache."""
 
     def __init__(self, params: network.Params, x):
         self.at_x = onp.zeros((len(x), len(params[0][1])), x.dtype)  # Σ of the ρ_1 of each example
         self.pixels = [(x, self.at_x)]
-        self.sums = [None] * len(params)  # of the products so far
-        self.left, self.right = [[] for _ in params], [[] for _ in params]
+        self.sums = [None] * len(params)
         self.biases, self.ones = [onp.zeros_like(b) for _, b in params], onp.ones(len(x), x.dtype)
 
     def add(self, left, right):
         """τ_0 …, δ_1 …; or h_0 …, ρ_1 ….  The first left one in coordinates; None: no rows."""
         for l, (a, b) in enumerate(zip(left, right, strict=True)):
             if a is not None:
-                self.left[l].append(a)
-                self.right[l].append(b)
-        if sum(map(len, self.right[-1])) >= self.ENOUGH:
-            self.multiply()
+                self.add_to(l, a, b)
 
-    def add_first(self, left, right):
-        """Of the first layer alone, `left` in coordinates."""
-        self.left[0].append(left)
-        self.right[0].append(right)
+    def add_to(self, l, left, right):
+        """To the sum of one layer."""
+        total = self.sums[l]
+        if total is None:
+            self.sums[l] = left.T @ right
+            return
+        rows = max(1, self.BLOCK // total.shape[1])
+        for i in range(0, len(total), rows):
+            total[i : i + rows] += left[:, i : i + rows].T @ right
 
     def add_upper(self, h, rho):
         """Of an ordinary backward pass, all but the first layer."""
@@ -227,18 +232,8 @@ class Rows:
             b += self.ones[: len(signal)] @ signal
         self.add([None, *h[1:]], rho)
 
-    def multiply(self):
-        """One product per layer of the rows collected, which are let go."""
-        for l, (left, right) in enumerate(zip(self.left, self.right, strict=True)):
-            if left:
-                product = onp.concatenate(left).T @ onp.concatenate(right)
-                self.sums[l] = product if self.sums[l] is None else onp.add(self.sums[l], product, out=product)
-                left.clear()
-                right.clear()
-
     def gradient(self, span: Span) -> network.Params:
         """[(W̄_l, b̄_l), …]."""
-        self.multiply()
         left, right = (onp.concatenate(part) for part in zip(*self.pixels, strict=True))
         first, in_span = left.T @ right, self.sums[0]
         self.biases[0] = self.ones @ self.at_x
@@ -331,8 +326,8 @@ class Unrolled:
             c, a = _moved(c, rows, by_c, len(a)), _moved(a, rows, by_a, len(a))
         self.c, self.a = c, a
 
-    def reverse(self, into: Rows, g, span_bar=None):
-        """Collect the rows of θ's gradient -> (x̄ − x̂'s cotangent, in coordinates, or None if 0; C̄ (n,)).  Once only.
+    def reverse(self, into: Sums, g, span_bar=None):
+        """Add to θ's gradient -> (x̄ − x̂'s cotangent, in coordinates, or None if 0; C̄ (n,)).  Once only.
 
         x̂'s cotangent is `g` (n, d) plus `span_bar` in coordinates; either may be None for 0.
         """
@@ -363,7 +358,7 @@ class Unrolled:
             if l2:
                 moved[rows] += alpha * delta[0]
                 if full:
-                    into.add_first(alpha * span_bar[rows], delta[0])
+                    into.add_to(0, alpha * span_bar[rows], delta[0])
             later[rows] += rho[0]
             if full:  # x̄ of this step, which r̄ gets (1 + o) times
                 part = span.coordinates(rho[0])
@@ -374,9 +369,9 @@ class Unrolled:
         if g is not None:
             into.pixels.append((g, moved))
         if span_bar is not None and l2 and not full:
-            into.add_first(span_bar, moved)
+            into.add_to(0, span_bar, moved)
         if self.start is not None:
-            into.add_first(self.start, later)
+            into.add_to(0, self.start, later)
         return through_path, C_bar
 
 

@@ -1,12 +1,12 @@
-"""Each defence's training step as a whole, by hand: every forward pass once, one product per layer and gradient.
+"""Each defence's training step as a whole, by hand: every forward pass once, and nothing recorded.
 
 Twins of the functions of `steps`, on raw arrays.  The derivation is in `adjoint`; what is gained over its pieces,
 composed by autograd as in `twins`, is this:
 
 * The pass at x serves the prediction, the nearest class, the cross-entropy and the first attack's first step; the pass
   at x̂ serves ŷ and the cycle's first step.
-* All weight gradients are sums of products [..]ᵀ[..] over rows: the rows of all steps of both attacks, and of the
-  cross-entropy, are stacked, some hundred to a product.
+* All weight gradients are sums of products [..]ᵀ[..]: those of all steps of both attacks, and of the cross-entropy, are
+  added up where they arise.
 * The critic's losses see D_y alone, so their signals are multiples s̄ of those of ∇_x D_y: ρ_l = s̄ ∘ δ_l.  With the
   penalty's W̄_l = τ_{l−1}ᵀ δ_l the two products are one of half the size: W̄_l = (τ_{l−1} + s̄ ∘ h_{l−1})ᵀ δ_l.  So for
   the margin loss, which sees f_j − f_y alone.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as onp
 
-from .adjoint import Pass, Rows, Span, Unrolled, class_gaps, log_softmax, weight_gradients
+from .adjoint import Pass, Span, Sums, Unrolled, class_gaps, log_softmax, weight_gradients
 from .attacks.gradient_sign import unit_rows
 from .attacks.targets import RunningConfidence, distances, nearest, random_class
 from .network import Params
@@ -142,12 +142,12 @@ class ClassifierStep:
         own, taken_for = self._one_hot(self.predicted), self._one_hot(self.taken_for)
 
         D = Pass(critic_params, self.images, 0.2, noise)
-        d, rows = onp.vecdot(D.z, taken_for), Rows(self.params, self.x)
+        d, sums = onp.vecdot(D.z, taken_for), Sums(self.params, self.x)
         if s.generator.gradient != "detached":  # before the cycle's attack, so that one of the two is in memory
             d_bar = -s.critic_weight * share * sigmoid(-d)
             x_bar = D.to_input(D.backward(d_bar[:, None] * taken_for))
             del D
-            _, C_bar = self.there.reverse(rows, x_bar)
+            _, C_bar = self.there.reverse(sums, x_bar)
         back = self._unrolled(self.at_x_hat, self.there.c, own, self.confidence, s.generator)
         # x̂ and A_f(x̂) are x + coordinates: their difference to x needs no pixels
         trip = onp.zeros((len(own), self.span.width), dtype) if back.c is None else back.c
@@ -158,14 +158,14 @@ class ClassifierStep:
             "cycle": (s.cycle_weight, float(squares @ share)),
         }
         if s.generator.gradient != "detached":
-            _, own_bar = back.reverse(rows, None, (2 * s.cycle_weight * share)[:, None] * trip)
+            _, own_bar = back.reverse(sums, None, (2 * s.cycle_weight * share)[:, None] * trip)
             if s.generator.confidence == "own":
                 own_bar = own_bar + C_bar
             z_bar += (own_bar * self.confidence)[:, None] * (own - self.p)
         rho = self.at_x.backward(z_bar)
-        rows.at_x += rho[0]
-        rows.add_upper(self.at_x.h, rho)
-        return terms, rows.gradient(self.span)
+        sums.at_x += rho[0]
+        sums.add_upper(self.at_x.h, rho)
+        return terms, sums.gradient(self.span)
 
     def _one_hot(self, classes):
         """`numerics.one_hot` of classes that need no check."""

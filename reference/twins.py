@@ -19,7 +19,7 @@ from autograd.extend import defvjp_argnums, primitive
 from autograd.tracer import isbox
 
 from . import network
-from .adjoint import Pass, Rows, Span, Unrolled, weight_gradients
+from .adjoint import Pass, Span, Sums, Unrolled, weight_gradients
 from .attacks.high_confidence import GRADIENT_MODES
 from .errors import InputError
 from .numerics import like, one_hot, stop_gradient
@@ -59,11 +59,11 @@ def _unrolled_vjp(argnums, ans, args, kwargs):
 
     def vjp(g):
         first_order_only("unrolled", g)
-        attack, rows = copy(tape[0]), Rows(layers(rest[7:]), x)
+        attack, sums = copy(tape[0]), Sums(layers(rest[7:]), x)
         attack.steps = list(attack.steps)  # `reverse` uses them up
-        through_path, C_bar = attack.reverse(rows, g)
+        through_path, C_bar = attack.reverse(sums, g)
         x_bar = g if through_path is None else g + attack.span.pixels(through_path)
-        every = [None, x_bar, None, C_bar, None, None, None, None, None, *flat(rows.gradient(attack.span))]
+        every = [None, x_bar, None, C_bar, None, None, None, None, None, *flat(sums.gradient(attack.span))]
         return tuple(every[i] for i in argnums)
 
     return vjp

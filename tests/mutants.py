@@ -644,8 +644,18 @@ MUTANTS = [
     ),
     Mutant(
         "fused-cycle-starts-at-x", FUSED, "adjoint.py",
-        "into.add_first(self.start, later)", "into.add_first(0 * self.start, later)",
+        "into.add_to(0, self.start, later)", "into.add_to(0, 0 * self.start, later)",
         "W̄_1 sees x where the cycle starts at x̂.",
+    ),
+    Mutant(
+        "sum-of-whole-blocks", "test_adjoint.py::test_a_sum_of_products_grows_block_by_block", "adjoint.py",
+        "for i in range(0, len(total), rows)", "for i in range(0, len(total) - rows + 1, rows)",
+        "What is left of a matrix after its last whole block is not added to.",
+    ),
+    Mutant(
+        "adam-decays-once", "test_adjoint.py::test_adam_in_place_is_adam_to_the_last_bit", "fused.py",
+        "                v *= beta2\n", "",
+        "In place, the second moment does not forget.",
     ),
     Mutant(
         "twin-critic-label", TWINS, "twins.py",

@@ -4,7 +4,9 @@ The plain definitions are held to independent derivations in `test_second_order`
 """
 
 import inspect
+from copy import deepcopy
 from functools import partial
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from autograd import elementwise_grad, make_vjp
 from calculus import leaves, size
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import problems
+from strategies import problems, seeds
 
 from reference import adjoint, critic, fused, network, objectives, steps, twins
 from reference.attacks import as_model, targets
@@ -21,6 +23,7 @@ from reference.attacks.high_confidence import unrolled
 from reference.attacks.virtual import virtual_direction
 from reference.errors import InputError
 from reference.numerics import softmax
+from reference.optimise import Adam
 from reference.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
 from reference.twins import TWINS
 
@@ -280,10 +283,43 @@ def test_the_other_fused_steps(problem, geometry, epsilon, iterations, dtype, to
         assert_same_step(plain, step(fused, p), tolerance)
 
 
+def drawn(rng, params):
+    """Numbers of order 1, shaped and typed like the parameters."""
+    return [tuple(rng.standard_normal(a.shape).astype(a.dtype) for a in layer) for layer in params]
+
+
+@pytest.mark.parametrize("dtype", (np.float64, np.float32))
+@given(problem=problems(), seed=seeds, cacheful=st.sampled_from((1, 5, fused.CACHEFUL)))
+def test_adam_in_place_is_adam_to_the_last_bit(problem, seed, cacheful, dtype):
+    rng, params = np.random.default_rng(seed), problem.cast(dtype).params
+    expected, state = params, Adam.start(params)
+    moved, own = deepcopy((expected, state))
+    for _ in range(3):
+        gradient = drawn(rng, params)
+        expected, state = steps.adam_step(expected, gradient, state, 0.1)
+        with patch.object(fused, "CACHEFUL", cacheful):
+            new, own = fused.adam_step(moved, deepcopy(gradient), own, 0.1)
+        assert new is moved and own.t == state.t
+        for a, b in zip(leaves([moved, own.m, own.v]), leaves([expected, state.m, state.v]), strict=True):
+            assert a.dtype == b.dtype and np.array_equal(a, b)
+
+
+@given(seed=seeds, block=st.sampled_from((1, 7, adjoint.Sums.BLOCK)), sizes=st.tuples(*[st.integers(1, 9)] * 3))
+def test_a_sum_of_products_grows_block_by_block(seed, block, sizes):
+    rng, (n, i, o) = np.random.default_rng(seed), sizes
+    pairs = [(rng.standard_normal((n, i)), rng.standard_normal((n, o))) for _ in range(3)]
+    sums = adjoint.Sums([(np.zeros((i, o)), np.zeros(o))], pairs[0][0])
+    with patch.object(adjoint.Sums, "BLOCK", block):
+        for left, right in pairs:
+            sums.add([left], [right])
+    np.testing.assert_allclose(sums.sums[0], sum(left.T @ right for left, right in pairs), rtol=1e-12, atol=1e-12)
+
+
 def test_both_modules_take_the_same_steps():
     for name in ("undefended", "pretraining", "adversarial_training", "virtual_adversarial", "margin", "critic_step"):
         plain, fast = (list(inspect.signature(getattr(via, name)).parameters) for via in (steps, fused))
         assert plain == [*fast, "via"]
+    assert inspect.signature(steps.adam_step) == inspect.signature(fused.adam_step)
     for name in ("attack", "gradient"):
         plain, fast = (inspect.signature(getattr(via.ClassifierStep, name)) for via in (steps, fused))
         assert plain == fast

@@ -13,32 +13,7 @@ from reference.bench import __main__ as command
 from reference.bench import growth, measure, problem, products, rows
 from reference.bench.__main__ import main, ratio, report
 from reference.errors import InputError
-
-
-class Counted(np.ndarray):
-    """An array that adds up the flops of its matrix products."""
-
-    flops = 0
-
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        def raw(value):
-            if isinstance(value, tuple):
-                return tuple(map(raw, value))
-            return value.view(np.ndarray) if isinstance(value, Counted) else value
-
-        inputs = raw(inputs)
-        result = getattr(ufunc, method)(*inputs, **{name: raw(value) for name, value in kwargs.items()})
-        if ufunc is np.matmul and min(np.ndim(a) for a in inputs) == 2:
-            Counted.flops += 2 * inputs[0].shape[0] * inputs[0].shape[1] * inputs[1].shape[1]
-        return result.view(Counted) if isinstance(result, np.ndarray) else result
-
-    def __array_function__(self, *args):
-        result = super().__array_function__(*args)  # concatenate and the like
-        return result.view(Counted) if type(result) is np.ndarray else result
-
-
-def counted(params):
-    return [(W.view(Counted), b.view(Counted)) for W, b in params]
+from reference.studies import cost
 
 
 @pytest.fixture(scope="module", params=(64, 256))
@@ -93,19 +68,16 @@ def test_our_classifier_step_multiplies_what_the_floor_holds_and_little_more(tin
     state, work = tiny.state, problem.active(tiny)
     sizes = measure.layer_sizes(state.params), measure.layer_sizes(state.critic)
     floor = sum(map(products.flops, products.classifier_step(*sizes, work).values()))
-    Counted.flops = 0
-    step = fused.ClassifierStep(counted(state.params), tiny.x)
-    step.attack(state.running, tiny.defence.generator)
-    step.gradient(tiny.y, counted(state.critic), tiny.noise[2], tiny.defence)
-    assert floor <= Counted.flops <= 1.15 * floor
+    assert floor <= 2 * cost.count(tiny, "critic, truncated", fused) <= 1.15 * floor
 
 
 def test_our_critic_step_multiplies_what_the_floor_holds_and_little_more(tiny):
     real, fake, _ = tiny.noise
-    Counted.flops = 0
-    fused.critic_step(counted(tiny.state.critic), tiny.x, tiny.y, tiny.x_hat, tiny.y_hat, real, fake, 10.0)
+    critic = [(W.view(cost.Counted), b) for W, b in tiny.state.critic]
+    cost.Counted.total = 0
+    fused.critic_step(critic, tiny.x, tiny.y, tiny.x_hat, tiny.y_hat, real, fake, 10.0)
     floor = products.flops(products.critic_step(measure.layer_sizes(tiny.state.critic), len(tiny.x)))
-    assert floor <= Counted.flops <= 1.05 * floor
+    assert floor <= 2 * cost.Counted.total <= 1.05 * floor
 
 
 def test_the_multiplier_multiplies():

@@ -276,8 +276,6 @@ def test_the_staged_gradient_is_not_that_of_a_detached_attack():
 
 @by_name
 def test_both_learning_rates_halve_at_the_epochs_told(defence, monkeypatch):
-    import reference.train as module
-
     rates = []
 
     def recorded(params, gradient, state, rate, *betas):
@@ -285,7 +283,7 @@ def test_both_learning_rates_halve_at_the_epochs_told(defence, monkeypatch):
         assert betas == (TINY.beta1, TINY.beta2)
         return adam_step(params, gradient, state, rate, *betas)
 
-    monkeypatch.setattr(module, "adam_step", recorded)
+    monkeypatch.setattr(fused, "adam_step", recorded)
     training = replace(TINY, batch=36, pretrain_epochs=2, epochs=5, halve_every=2)
     state = train(DATA, defence, training)
     own = [0.01, 0.01, 0.01, 0.01, 0.005, 0.005, 0.0025]  # pre-training does not count

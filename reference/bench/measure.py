@@ -152,8 +152,9 @@ PARTS = (
     (fused, "class_gaps", products.NEAREST),
     (fused.Unrolled, "__init__", products.FORWARD),
     (fused.Unrolled, "reverse", products.REVERSE),
-    (fused.Rows, "multiply", products.WEIGHTS),
-    (fused.Rows, "gradient", products.WEIGHTS),
+    (fused.Sums, "add", products.WEIGHTS),
+    (fused.Sums, "add_to", products.WEIGHTS),
+    (fused.Sums, "gradient", products.WEIGHTS),
     (fused, "adam_step", ADAM),
 )
 """Functions of our classifier step and the part that each is, without what it calls of the others; the rest is left."""

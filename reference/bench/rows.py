@@ -115,7 +115,7 @@ def numpy_row(p: Problem, via: ModuleType, model) -> dict[str, Job]:
     return {
         CLASSIFIER: Job(classifier, reset, flat),
         NEAREST: Job(
-            lambda: nearest_class(model, p.x, predict(network.logits(state.params, p.x))),
+            lambda: nearest_class(model, p.x, predict(network.logits(p.state.params, p.x))),
             arrays=lambda targets: [targets],
         ),
         CRITIC: Job(critic, reset, flat),

@@ -169,9 +169,14 @@ class Counted(onp.ndarray):
         if out is not None:
             kwargs["out"] = tuple(map(bare, out))
         inputs, kwargs = [bare(a) for a in inputs], {name: bare(value) for name, value in kwargs.items()}
-        if ufunc is onp.matmul and not any(map(isbox, inputs)):  # a box comes back here with what is in it
+        boxed = any(map(isbox, inputs))  # a box comes back here with what is in it
+        if ufunc is onp.matmul and not boxed and min(map(onp.ndim, inputs)) == 2:
             Counted.total += inputs[0].size * inputs[1].shape[-1]
         result = getattr(ufunc, method)(*inputs, **kwargs)
+        return result.view(Counted) if isinstance(result, onp.ndarray) else result
+
+    def __array_function__(self, *args):
+        result = super().__array_function__(*args)  # `concatenate` and the like, which forget the class
         return result.view(Counted) if isinstance(result, onp.ndarray) else result
 
 
