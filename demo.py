@@ -82,8 +82,9 @@ def plan_from(args: argparse.Namespace) -> settings.Experiment:
     if args.epochs is not None:
         plan = replace(plan, training=experiment.with_epochs(plan.training, args.epochs))
     for option in ("seeds", "jobs"):
-        if getattr(args, option) is not None and getattr(args, option) < 1:
-            raise InputError(f"--{option} {getattr(args, option)}: give at least 1")
+        value = getattr(args, option)
+        if value is not None and not 1 <= value <= 1000:
+            raise InputError(f"--{option} {value}: give 1 to 1000")
     return settings.at_side(replace(plan, seeds=args.seeds or plan.seeds), args.side or plan.side)
 
 

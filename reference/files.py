@@ -29,6 +29,8 @@ def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> 
     # rather than by `tempfile`, whose files nobody else may read.
     aside = path.parent / f".{uuid4().hex}.tmp"
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("there is something of this name that is no file")
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(aside, "xb") as file:
             writer(file)

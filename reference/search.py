@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def search(out: Path, only: str | None, jobs: int) -> list[dict]:
     """Judge the candidates that the file `out` does not hold yet, and add them to it -> all that it then holds."""
     try:
-        kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+        kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else []
         before = len([record["name"] + record["settings"] for record in kept])
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise InputError(f"{out} is not a file of this program ({error}): remove it, or name another") from None

@@ -1,6 +1,7 @@
 """Files are whole or absent, the same content gives the same bytes, and damage is named."""
 
 import json
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_a_full_disk_is_named(tmp_path):
 def test_unusable_places_are_named(tmp_path):
     file = tmp_path / "file"
     write_text(file, "")
-    for path in (file / "a.txt", tmp_path):  # below a file; an existing folder
+    for path in (file / "a.txt", tmp_path, os.devnull):  # below a file; an existing folder; a device
         with pytest.raises(InputError, match="cannot write .*; choose a file name in a folder"):
             write_text(path, "text")
     assert list(tmp_path.iterdir()) == [file]
