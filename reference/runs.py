@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -104,11 +105,19 @@ def _interrupts_held():
         yield
         return
     resource_tracker.ensure_running()  # else the first process starts it, and that lifts the mask
+    heard: list[int] = []
+    handler = None
+    if threading.current_thread() is threading.main_thread():  # nowhere else is Ctrl-C heard
+        handler = signal.signal(signal.SIGINT, lambda *_: heard.append(1))  # a library's thread has a mask of its own
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+            if heard:
+                signal.raise_signal(signal.SIGINT)
 
 
 Task = tuple[dict[str, Any], tuple]
