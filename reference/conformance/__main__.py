@@ -140,8 +140,12 @@ def template() -> str:
     body = "\n".join(f"    # {line[4:]}".rstrip() if "# Level" not in line else line for line in source[start:])
     return f'''"""An adapter: uncomment what you have, in the order of the levels, and run
 
-    python -m reference.conformance run THIS_FILE_WITHOUT_PY
+    python -m reference.conformance run THIS_FILE.py
+
+{inspect.getdoc(Adapter)}
 """
+
+from __future__ import annotations
 
 
 class Adapter:

@@ -106,7 +106,7 @@ def _serve(pipe, spec: str) -> None:
             try:
                 pipe.send(("ok", tree_map(np.asarray, function(**inputs))))
             except NotImplementedError as error:
-                pipe.send(("missing", str(error)))
+                pipe.send(("missing", str(error) or f"{method} is not implemented"))
             except BaseException as error:
                 pipe.send(("error", f"{method}({', '.join(inputs)}) raised {told(error)}"))
 
