@@ -441,6 +441,9 @@ def test_run_a_bad_adapter(here, name):
         ("class Adapter:\n choices = {'cycle norm': 'cubic'}", ["run", "user"], "the choices are"),
         ("class Adapter: pass", ["run", "user", "--only", "no-such*"], "no case has such an id"),
         ("class Adapter: pass", ["run", "user", "--timeout", "0"], "positive number of seconds"),
+        ("class Adapter: pass", ["run", "user", "--random", "1", "--only", "0"], "leave out --only"),
+        ("class Adapter: pass", ["run", "user", "--save", "x.json"], "give --random N too"),
+        ("class Adapter: pass", ["run", "user", "--cases", "x.json"], "x.json is no case file"),
         ("", ["explain", "no-such"], "there is no such case"),
         ("", ["check", "."], "holds no answers.json"),
     ],
@@ -476,7 +479,18 @@ def test_an_adapter_given_as_a_file(here, place):
 
 def test_nothing_checked(here):
     (here / "empty.py").write_text("class Adapter: pass")
-    assert call("run", "empty")[0] == 3
+    status, out, _ = call("run", "empty")
+    assert status == 3 and "no method: critic_losses (24)," in out
+
+
+def test_why_a_case_is_skipped(here):
+    (here / "partial.py").write_text(
+        "class Adapter:\n    def logits(self, params, x): raise NotImplementedError\n"
+        "    def classifier_losses(self, **given): return {'crossentropy': 1.0}\n"
+    )
+    _, out, _ = call("run", "partial", "--only", "mixed-logits", "--only", "mixed-loss-cross-entropy")
+    assert "logits is not implemented" in out
+    assert "classifier_losses returns crossentropy, not cross_entropy" in out
 
 
 def test_known_failures_are_strict_both_ways(here):
@@ -515,11 +529,22 @@ def test_list_template_explain(here):
     assert out.getvalue().startswith("cycle.W0 ")
 
 
-def test_the_guide_s_first_example_runs(here):
+def test_the_guide_s_examples_run_and_name_a_detached_attack(here):
     pytest.importorskip("torch", reason="PyTorch is optional")
-    guide = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
-    (here / "mine.py").write_text(guide.split("```python\n")[1].split("```")[0])
-    assert call("run", "mine", "--only", "logits")[0] == 0
+    guide = (FOLDER.parent / "README.md").read_text(encoding="utf-8").split("```python\n")
+    adapter = "\n".join(part.split("```")[0] for part in guide[1:3])
+    terms = """
+from reference.conformance.adapters.pytorch import generate, judge
+def terms(params, critic, x, y, targets, C, noise):
+    z, own, x_hat, y_hat = generate(params, x, targets, C)
+    return judge(params, (z, own, BUG, y_hat), x, y, critic, noise)
+"""
+    asked = ["--only", "logits", "--only", "*-gradient-c*"]
+    (here / "mine.py").write_text(adapter + terms.replace("BUG", "x_hat"))
+    assert call("run", "mine", *asked)[0] == 0
+    (here / "mine.py").write_text(adapter + terms.replace("BUG", "x_hat.detach()"))
+    status, out, _ = call("run", "mine", *asked)
+    assert status == 1 and "DIAGNOSIS 1: attack detached" in out and "critic.W0, critic.b0, critic.W1" in out
 
 
 def test_offline(here):
@@ -552,7 +577,8 @@ def test_offline(here):
     for change, says in [({"answers": {"no-such": {}}}, "unknown cases"), ({"version": "3.0"}, "version 3.0"),
                          ({"choices": {"x": "y"}}, "no choice"), ({"more": 1}, "unknown fields"),
                          ({"choices": {"cycle norm": []}}, "object of strings"), ({"dtype": "int"}, "or float32"),
-                         ({"answers": {"mixed-logits": []}}, "object of objects")]:  # fmt: skip
+                         ({"answers": {"mixed-logits": []}}, "object of objects"),
+                         ({"answers": {"mixed-logits": {"logit": 1}}}, "unknown output 'logit'")]:  # fmt: skip
         (here / "sheet" / "answers.json").write_text(json.dumps(sheet | change))
         status, _, err = call("check", "sheet")
         assert status == 2 and says in err
@@ -630,6 +656,7 @@ def test_random_problems(tmp_path, capsys):
     wrong = SimpleNamespace(name="bent", choices={}, ask=local(bent))
     assert random_cases.search(wrong, 2, 0, "float64", tmp_path / "smallest.json") == 1
     assert "FAILED scores" in capsys.readouterr().out
+    assert call("run", "reference.conformance.adapters.ours:plain", "--cases", tmp_path / "smallest.json")[0] == 0
     (case, *_) = read(tmp_path / "smallest.json")
     assert judged(ours.plain, cases=[case])[0] == {} and judged(bent, cases=[case])[0]
 

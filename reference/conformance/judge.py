@@ -172,7 +172,7 @@ def local(adapter: Any) -> Ask:
 
     def ask(method, inputs):
         if getattr(adapter, method, None) is None:
-            raise Missing(f"no method {method}")
+            raise Missing(f"no method: {method}")
         try:
             return getattr(adapter, method)(**inputs)
         except NotImplementedError as error:

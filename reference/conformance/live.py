@@ -101,7 +101,7 @@ def _serve(pipe, spec: str) -> None:
                 return
             function = getattr(adapter, method, None)
             if function is None:
-                pipe.send(("missing", f"no method {method}"))
+                pipe.send(("missing", f"no method: {method}"))
                 continue
             try:
                 pipe.send(("ok", tree_map(np.asarray, function(**inputs))))

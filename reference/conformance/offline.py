@@ -96,6 +96,9 @@ class Sheet:
         self.dtype, self.choices = about.get("dtype", "float64"), about.get("choices", {})
         if unknown := sorted(self.given.keys() - cases.keys()):
             raise InputError(f"{folder} answers unknown cases: {', '.join(unknown[:5])}; export the sheet again")
+        for id, answer in self.given.items():
+            if unknown := sorted(answer.keys() - flatten(cases[id].expected).keys()):
+                raise InputError(f"{folder} answers {id} with an unknown output {unknown[0]!r}; tasks.json names them")
         for choice, value in self.choices.items():
             if value not in CHOICES.get(choice, ()):
                 raise InputError(f"{folder / SHEET} declares {choice!r}: {value!r}, which is no choice")
@@ -104,7 +107,7 @@ class Sheet:
         found = self.given.get(case.id, {})
         wanted = flatten(case.expected)
         if absent := [name for name in wanted if name not in found]:
-            raise Missing(f"no answer for {', '.join(absent)}")
+            raise Missing(f"no answer: {', '.join(absent) if found else case.call}")
         try:
             arrays = {name: np.asarray(found[name]) for name in wanted}
         except ValueError as error:
