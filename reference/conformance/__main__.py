@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..files import write_json
 from . import offline, report
 from .adapter import CHOICES, Adapter
-from .cases import LEVELS, Case, load
+from .cases import LEVELS, Case, load, read
 from .diagnose import diagnose
 from .judge import Result, Source, calls, judge
 from .live import Live
@@ -31,6 +31,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     def command(name, about, *, judged=False):
         sub = commands.add_parser(name, help=about, description=about)
         sub.add_argument("--only", action="append", metavar="PATTERN", help="ids, terms or levels: 'gradient-*', 4")
+        sub.set_defaults(cases=None)
         if judged:
             sub.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
             sub.add_argument("--junit", type=Path, metavar="FILE", help="write the report as JUnit XML too")
@@ -45,6 +46,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("--random", type=int, metavar="N", help="N new networks instead (needs autograd and hypothesis)")
     run.add_argument("--seed", type=int, default=0, help="of --random (default: 0)")
     run.add_argument("--save", type=Path, metavar="FILE", help="write the smallest failure of --random as a case file")
+    run.add_argument("--cases", type=Path, metavar="FILE", help="ask the cases of a file that --save wrote instead")
     command("list", "Print the cases.")
     export = command("export", "Write inputs and a blank answer sheet.")
     export.add_argument("folder", type=Path, metavar="DIR")
@@ -55,9 +57,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def selected(only: Sequence[str] | None) -> list[Case]:
+def posed(args: argparse.Namespace) -> dict[str, Case]:
+    """{id: case} of the kit, or of the file --cases."""
+    return {case.id: case for case in read(args.cases)} if args.cases else load()
+
+
+def selected(args: argparse.Namespace) -> list[Case]:
     """The cases whose id, term or level matches one of the patterns; InputError on a pattern that matches none."""
-    cases = list(load().values())
+    cases, only = list(posed(args).values()), args.only
     if only is None:
         return cases
     chosen = {p: [c for c in cases if any(fnmatch.fnmatch(s, p) for s in (c.id, c.term, str(c.level)))] for p in only}
@@ -70,7 +77,8 @@ def listing(cases: Sequence[Case]) -> str:
     return "\n".join(f"{c.level} {c.term:25s} {c.id}" + ("" if c.must else " (may)") for c in cases) + "\n"
 
 
-def known_failures(path: Path | None) -> dict[str, str]:
+def known_failures(args: argparse.Namespace) -> dict[str, str]:
+    path = args.known_failures
     if path is None:
         return {}
     try:
@@ -79,14 +87,14 @@ def known_failures(path: Path | None) -> dict[str, str]:
         raise InputError(f"--known-failures {path}: {error}; give a JSON object of ids and reasons") from error
     if not isinstance(known, dict) or not all(isinstance(reason, str) and reason for reason in known.values()):
         raise InputError(f"--known-failures {path}: give a JSON object with a reason for each id")
-    if unknown := sorted(known.keys() - load().keys()):
+    if unknown := sorted(known.keys() - posed(args).keys()):
         raise InputError(f"--known-failures {path}: there is no case {', '.join(unknown)}")
     return known
 
 
 def conclude(args: argparse.Namespace, source: Source, choices: Mapping[str, str], name: str, dtype: str) -> int:
     """Judge, report -> the exit status."""
-    results = judge(selected(args.only), source, choices, dtype, known_failures(args.known_failures))
+    results = judge(selected(args), source, choices, dtype, known_failures(args))
     named = diagnose(results, dtype)
     print(report.terminal(results, named, name, dtype), end="")
     if args.json:
@@ -107,12 +115,18 @@ def status(results: Sequence[Result]) -> int:
 
 def run(args: argparse.Namespace) -> int:
     if args.list:
-        print(listing(selected(args.only)), end="")
+        print(listing(selected(args)), end="")
         return 0
     if not args.timeout > 0:
         raise InputError(f"--timeout {args.timeout:g}: give a positive number of seconds")
     if args.random is not None and args.random < 1:
         raise InputError(f"--random {args.random}: give a positive number of networks")
+    if args.random is None and args.save:
+        raise InputError("--save keeps a failure of --random: give --random N too")
+    if args.random is not None:
+        for option in ("only", "cases", "json", "junit", "known_failures"):
+            if getattr(args, option):
+                raise InputError(f"--random asks new networks: leave out --{option.replace('_', '-')}")
     with Live(args.adapter, args.timeout) as adapter:
         if args.random is not None:
             try:
@@ -140,8 +154,12 @@ def template() -> str:
     body = "\n".join(f"    # {line[4:]}".rstrip() if "# Level" not in line else line for line in source[start:])
     return f'''"""An adapter: uncomment what you have, in the order of the levels, and run
 
-    python -m reference.conformance run THIS_FILE_WITHOUT_PY
+    python -m reference.conformance run THIS_FILE.py
+
+{inspect.getdoc(Adapter)}
 """
+
+from __future__ import annotations
 
 
 class Adapter:
@@ -162,10 +180,10 @@ def execute(args: argparse.Namespace) -> int | None:
         case "check":
             return check(args)
         case "export":
-            offline.export(args.folder, selected(args.only), args.dtype)
+            offline.export(args.folder, selected(args), args.dtype)
             print(f"fill {args.folder / offline.SHEET}; {args.folder / 'README.txt'} says how")
         case "list":
-            print(listing(selected(args.only)), end="")
+            print(listing(selected(args)), end="")
             print("levels: " + ", ".join(f"{i} {title}" for i, title in enumerate(LEVELS)))
         case "template":
             print(template(), end="")

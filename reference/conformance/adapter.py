@@ -3,12 +3,6 @@
 Stateless: everything comes in as arguments, everything random too; NumPy arrays come in, and NumPy arrays of the same
 dtype (float64 or float32), Python numbers, or lists of layers of them go out.  A method that is missing, or an entry
 missing from a dict that a method returns, is skipped.
-
-    params  classifier, list of layers (W (in, out), b (out,)): x @ W + b, ReLU between
-    critic  the same with LeakyReLU 0.2; noise: None, or a list with one (n, in) array for the input of each layer
-    x       (n, d) flat images; y, labels, targets: (n,) integers 0..k-1
-    C       target confidence (n,), a constant; with `value` (k,), the running confidence, it is value[targets]; where
-            that is None it is the example's own, max_j p_j(x), and gradient flows through it
 """
 
 from __future__ import annotations
@@ -29,20 +23,30 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "penalty points": ("real and attacked", "interpolates"),
     "Adam epsilon": ("outside", "inside"),
 }
-"""Where the paper and the authors' code differ or are silent; the first is the authors' code, and the default.
-
-unrolling: the iterates of the attack are constants, or gradient flows through the whole path.
-indicator: backwards, the rounding of "not there yet" is the identity, or the whole indicator is a constant.
-cycle confidence: gradient flows through conf, the target confidence of the cycle's attack, or not.
-cycle norm: ‖x − x_back‖² or ‖x − x_back‖.
-running confidence: debiased, from 0 (see `running_confidence`); or value ← ½·value + ½·batch, from 1, and nothing else.
-penalty points: the sum of the means over x with label y and over x̂ with ŷ; or one mean, over u·x + (1 − u)·x̂ with y.
-Adam epsilon: rate·√(1−β2ᵗ)/(1−β1ᵗ)·m/(√v + ε), or rate·(m/(1−β1ᵗ))/(√(v/(1−β2ᵗ)) + ε).
-"""
+"""Where the paper and the authors' code differ or are silent; the first is the authors' code, and the default."""
 
 
 class Adapter(Protocol):
-    """An implementation under test.  The loss terms are means over examples, without their weights λ, β, 10."""
+    """An implementation under test.
+
+    params  classifier, list of layers (W (in, out), b (out,)): x @ W + b, ReLU between
+    critic  the same with LeakyReLU 0.2; noise: None, or a list with one (n, in) array for the input of each layer
+    x       (n, d) flat images; y, labels, targets: (n,) integers 0..k-1
+    C       target confidence (n,), a constant; with `value` (k,), the running confidence, it is value[targets]; where
+            that is None it is the example's own, max_j p_j(x), and gradient flows through it
+    S       the examples whose attack changed the prediction; sg[·] a constant; t a target; ŷ = argmax f(x̂);
+            conf = max_j p_j(x); L the cross-entropy
+
+    The loss terms are means over examples, without their weights λ, β, 10.  The choices, the default first:
+
+    unrolling           the iterates of the attack are constants; or gradient flows through the whole path
+    indicator           backwards, its rounding is the identity; or the whole indicator is a constant
+    cycle confidence    gradient flows through conf, the target confidence of the cycle's attack; or not
+    cycle norm          ‖x − x_back‖²; or ‖x − x_back‖
+    running confidence  debiased, from 0: see `running_confidence`; or value ← ½·value + ½·batch, from 1, nothing else
+    penalty points      sum of the means over x with label y and x̂ with ŷ; or one mean, over u·x + (1 − u)·x̂ with y
+    Adam epsilon        rate·√(1−β2ᵗ)/(1−β1ᵗ)·m/(√v + ε); or rate·(m/(1−β1ᵗ))/(√(v/(1−β2ᵗ)) + ε)
+    """
 
     name: str
     choices: Mapping[str, str]
@@ -85,7 +89,8 @@ class Adapter(Protocol):
         self, params: Layers, x: ndarray, targets: ndarray, C: ndarray, iterations: int, overshoot: float, eps: float
     ) -> dict[str, ndarray]:
         """{"trace" (M, n, d), "mask" (M, n)}: x + (1 + o) r after each of the M iterations (the last is x̂), and whether
-        each example moved in it.  Geometry "l2"; neither box nor step limit."""
+        each example moved in it.  Each adds the step taken at x + (1 + o) r to r, times the indicator: the product of
+        round(σ(C − p_t)) so far, 1 until p_t first reaches C.  Geometry "l2"; neither box nor step limit."""
 
     # Levels 3 and 4 ------------------------------------------------- the terms, and the gradient of each, both by name
     def classifier_losses(
@@ -163,7 +168,8 @@ class Adapter(Protocol):
         x + (1 + o) r, o = 0.02; t the class nearest to the label at x; step norm at most 0.1; box [0, 1]."""
 
     def carlini_wagner(self, params: Layers, x: ndarray, labels: ndarray) -> dict[str, ndarray]:
-        """{"images", "success"}: untargeted, L2, 9 search steps of 1000 iterations, confidence 0, box [0, 1]."""
+        """{"images", "success"}: untargeted, L2, 9 search steps of 1000 iterations, confidence 0, box [0, 1].
+        Judged by norms (n,), ‖images − x‖: on an answer sheet they stand in place of the images."""
 
     def robustness(self, x: ndarray, images: ndarray, success: ndarray) -> float:
         """ρ: the mean of ‖images − x‖/‖x‖ over the successes."""

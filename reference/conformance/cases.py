@@ -101,11 +101,15 @@ class Case:
 
 
 def flatten(value: Any, name: str = "") -> dict[str, np.ndarray]:
-    """Nested dicts and lists of layers as named arrays: {"critic": [(W, b)]} -> {"critic.W0": W, "critic.b0": b}."""
+    """Nested dicts, lists of layers and lists of arrays as named arrays: "critic.W0", "critic.b0", "noise.0"."""
     if isinstance(value, Mapping):
         parts = [flatten(part, f"{name}.{key}".lstrip(".")) for key, part in value.items()]
     elif isinstance(value, list | tuple):
-        parts = [flatten(a, f"{name}.{kind}{i}") for i, layer in enumerate(value) for kind, a in zip("Wb", layer)]
+        parts = [
+            flatten(a, f"{name}.{kind}{i}")
+            for i, layer in enumerate(value)
+            for kind, a in (zip("Wb", layer) if isinstance(layer, list | tuple) else [("", layer)])
+        ]
     else:
         return {name: np.asarray(value)}
     return {key: array for part in parts for key, array in part.items()}

@@ -70,20 +70,23 @@ def matches(got, wrong, expected, dtype: str) -> bool:
 
 def form(result: Result) -> list[str]:
     """Sign, transposition, order of the batch, zeros."""
-    found = []
+    found: dict[str, list[str]] = {}
     for name, right in flatten(result.case.expected).items():
         got = result.got[name]
         if right.dtype.kind != "f" or _close(got, right):
             continue
         if not np.any(got):
-            found.append(f"{name} is 0 everywhere: detached?")
+            says = "0 everywhere: detached?"
         elif _close(got, -right):
-            found.append(f"{name} has the opposite sign")
+            says = "the opposite sign"
         elif right.ndim == 2 and right.shape[0] == right.shape[1] and _close(got.T, right):
-            found.append(f"{name} is transposed: W is (in, out)")
+            says = "transposed: W is (in, out)"
         elif right.ndim == 2 and len(right) == result.case.sizes.get("n") and _permuted(got, right):
-            found.append(f"{name} has the right rows in another order: the batch is permuted")
-    return found
+            says = "the right rows in another order: the batch is permuted"
+        else:
+            continue
+        found.setdefault(says, []).append(name)
+    return [f"{', '.join(names)}: {says}" for says, names in found.items()]
 
 
 def factor(result: Result) -> list[str]:

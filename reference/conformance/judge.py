@@ -70,7 +70,7 @@ def answer(case: Case, raw: Any, dtype: str) -> dict[str, np.ndarray]:
     flat = flatten(case.expected)
     names = flat if flat.keys() <= outputs.keys() else case.expected  # an answer sheet is flat already
     if absent := [name for name in names if name not in outputs]:
-        raise Missing(f"returns no {', '.join(absent)}")
+        raise Missing(f"{case.call} returns {', '.join(map(str, outputs)) or 'nothing'}, not {', '.join(absent)}")
     try:
         got = flatten({name: outputs[name] for name in names})
     except (TypeError, ValueError) as error:
@@ -172,10 +172,10 @@ def local(adapter: Any) -> Ask:
 
     def ask(method, inputs):
         if getattr(adapter, method, None) is None:
-            raise Missing(f"no method {method}")
+            raise Missing(f"no method: {method}")
         try:
             return getattr(adapter, method)(**inputs)
         except NotImplementedError as error:
-            raise Missing(str(error)) from error
+            raise Missing(str(error) or f"{method} is not implemented") from error
 
     return ask

@@ -101,12 +101,12 @@ def _serve(pipe, spec: str) -> None:
                 return
             function = getattr(adapter, method, None)
             if function is None:
-                pipe.send(("missing", f"no method {method}"))
+                pipe.send(("missing", f"no method: {method}"))
                 continue
             try:
                 pipe.send(("ok", tree_map(np.asarray, function(**inputs))))
             except NotImplementedError as error:
-                pipe.send(("missing", str(error)))
+                pipe.send(("missing", str(error) or f"{method} is not implemented"))
             except BaseException as error:
                 pipe.send(("error", f"{method}({', '.join(inputs)}) raised {told(error)}"))
 

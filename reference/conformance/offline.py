@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,18 @@ from .judge import AdapterError, Missing
 SHEET = "answers.json"
 PAGE = """A conformance test on paper
 ===========================
-inputs.npz   every input as an array: PROBLEM/NAME; layers are NAME.W0 (in, out), NAME.b0, NAME.W1, ...
+inputs.npz   every input as an array: PROBLEM/NAME; layers are NAME.W0 (in, out), NAME.b0, NAME.W1, ...; the arrays of
+             a list NAME.0, NAME.1, ...
 inputs.json  the same, as {dtype, shape, data}
 tasks.json   for each case the method, its arguments (a name in inputs, or a number or word), and its outputs
 answers.json the sheet: put a nested list of numbers in place of each null, and leave null what you do not have;
              or write answers.npz with arrays CASE/OUTPUT.  Under "choices" say where yours differ from the first:
 CHOICES
 Then: python -m reference.conformance check DIR
+
+The arguments and the choices
+=============================
+ARGUMENTS
 
 The methods
 ===========
@@ -44,7 +50,7 @@ def export(folder: Path, cases: Iterable[Case], dtype: str) -> None:
                 if any(key in inputs and not np.array_equal(inputs[key], a) for key, a in leaves.items()):
                     leaves = flatten(value, f"{case.id}/{name}")
                 inputs |= leaves
-                arguments[name] = next(iter(leaves)) if len(leaves) == 1 else sorted(leaves)
+                arguments[name] = next(iter(leaves)) if isinstance(value, np.ndarray) else sorted(leaves)
             else:
                 arguments[name] = value
         outputs = {
@@ -59,11 +65,13 @@ def export(folder: Path, cases: Iterable[Case], dtype: str) -> None:
     _json(folder / SHEET, {"version": VERSION, "dtype": dtype, "choices": {}, "answers": sheet})
     choices = "\n".join(f"             {name}: {' or '.join(values)}" for name, values in CHOICES.items())
     methods = "\n".join(
-        f"{name}\n    {inspect.cleandoc(method.__doc__)}".replace("\n", "\n    ") + "\n"
+        f"{name}\n{indent(inspect.getdoc(method), '    ')}\n"
         for name, method in vars(Adapter).items()
         if inspect.isfunction(method) and not name.startswith("_")
     )
-    write_text(folder / "README.txt", PAGE.replace("CHOICES", choices).replace("METHODS", methods))
+    arguments = inspect.getdoc(Adapter).partition("\n\n")[2]
+    page = PAGE.replace("CHOICES", choices).replace("ARGUMENTS", arguments).replace("METHODS", methods)
+    write_text(folder / "README.txt", page)
 
 
 def _json(path: Path, value: dict) -> None:
@@ -88,6 +96,9 @@ class Sheet:
         self.dtype, self.choices = about.get("dtype", "float64"), about.get("choices", {})
         if unknown := sorted(self.given.keys() - cases.keys()):
             raise InputError(f"{folder} answers unknown cases: {', '.join(unknown[:5])}; export the sheet again")
+        for id, answer in self.given.items():
+            if unknown := sorted(answer.keys() - flatten(cases[id].expected).keys()):
+                raise InputError(f"{folder} answers {id} with an unknown output {unknown[0]!r}; tasks.json names them")
         for choice, value in self.choices.items():
             if value not in CHOICES.get(choice, ()):
                 raise InputError(f"{folder / SHEET} declares {choice!r}: {value!r}, which is no choice")
@@ -96,7 +107,7 @@ class Sheet:
         found = self.given.get(case.id, {})
         wanted = flatten(case.expected)
         if absent := [name for name in wanted if name not in found]:
-            raise Missing(f"no answer for {', '.join(absent)}")
+            raise Missing(f"no answer: {', '.join(absent) if found else case.call}")
         try:
             arrays = {name: np.asarray(found[name]) for name in wanted}
         except ValueError as error:

@@ -6,10 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from xml.etree import ElementTree
 
 from ..files import write_text
-from .cases import LEVELS, Case, catalogue, flatten
+from .cases import LEVELS, Case, catalogue, flatten, load
 from .diagnose import first_difference
 from .judge import STATUSES, TOLERANCE, Result
 
@@ -18,7 +19,8 @@ SHOWN = 12
 
 def terminal(results: Sequence[Result], named: Sequence[str], name: str, dtype: str) -> str:
     """By level: counts, the worst error; then what failed and what it looks like."""
-    lines = [f"{name}, {dtype}, tolerance {TOLERANCE[dtype]:g}", ""]
+    special = "".join(f", of {r.case.id} {r.case.tolerance:g}" for r in results if r.case.tolerance and r.got)
+    lines = [f"{name}, {dtype}, tolerance {TOLERANCE[dtype]:g}{special}", ""]
     lines.append(f"{'level':14s}" + "".join(f"{status:>9s}" for status in STATUSES) + "   worst error")
     for level, title in enumerate(LEVELS):
         mine = [r for r in results if r.case.level == level]
@@ -27,8 +29,16 @@ def terminal(results: Sequence[Result], named: Sequence[str], name: str, dtype: 
         row = f"{level} {title:12s}" + "".join(f"{count[status] or '-':>9}" for status in STATUSES)
         lines.append(row + ("" if worst is None else f"   {worst:.1e}" if worst < float("inf") else "   discrete"))
     lines += ["", *explained(named), *_problems(results)]
-    reasons = Counter(r.text for r in results if r.status == "skipped")
-    lines += [f"skipped {n}: {reason}" for reason, n in reasons.most_common()]
+    reasons: dict[str, Counter] = {}
+    for r in results:
+        if r.status == "skipped":
+            reason, _, what = r.text.partition(": ")
+            reasons.setdefault(reason, Counter())[what] += 1
+    for reason, count in sorted(reasons.items(), key=lambda item: -item[1].total()):
+        line = f"skipped {count.total()}: {reason}"
+        if whats := ", ".join(f"{what} ({n})" for what, n in count.most_common() if what):
+            line += f": {whats}"
+        lines += wrap(line, 120, subsequent_indent="  ")
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -59,7 +69,7 @@ def _problems(results: Sequence[Result]) -> list[str]:
     first = first_difference(results)
     if first is not None and not first.mistakes:
         lines.append(f"No known mistake gives the answer to {first.case.id}, the first difference: {first.case.basis}")
-    if first is not None:
+    if first is not None and first.case.id in load():
         lines.append(f"python -m reference.conformance explain {first.case.id}")
     return [*lines, ""] if lines else []
 

@@ -20,8 +20,10 @@ class Tensors:
         return self.back(self.method.scores(*self.to((critic, x, noise or quiet(critic, x)))))
 
     def input_gradient(self, params, x, labels):
-        params, x, labels = self.to((params, x, labels))
-        return self.back(self.slope(lambda v: self.method.pick(self.method.logits(params, v), labels), x))
+        return self.back(self.slope_of_logit(*self.to((params, x, labels))))
+
+    def slope_of_logit(self, params, x, labels):
+        return self.slope(lambda v: self.method.pick(self.method.logits(params, v), labels), x)
 
     def critic_gradient(self, critic, x, labels, noise):
         critic, x, labels, noise = self.to((critic, x, labels, noise or quiet(critic, x)))
