@@ -67,16 +67,17 @@ def assert_like(got, at):
         assert np.all(np.isfinite(g))
 
 
-def assert_gradient(got, f, at, analytic=True):
+def assert_gradient(got, f, at, analytic=True, magnitude=0.0):
     """`got` is the gradient of the scalar function `f` at the tree `at` of float64 arrays.
 
     One complex step for each array, each held to 1e-9 of that array's own gradient, so that a large array does not
     hide a small one; and one finite difference along all of them, held to 1e-6 of max(|derivative|, ‖gradient‖/√N),
     the size of a typical directional derivative of a function of N numbers.
+    magnitude: of the terms that `f` sums, where they may cancel; its rounding goes with them, not with the sum.
     """
     assert_like(got, at)
     got, rng = leaves(got), np.random.default_rng(0)
-    value = abs(np.real(f(at)))
+    value = max(abs(np.real(f(at))), magnitude)
     noise = [rng.standard_normal(np.shape(a)) for a in leaves(at)]
 
     def compare(direction, derivative, tolerance, floor):
