@@ -197,8 +197,8 @@ class Span:
 class Sums:
     """θ's weight gradients while they grow: each layer's sum of products [..]ᵀ[..], over the steps of an attack or two.
 
-    Each product is added at once.  With the rows of many steps stacked they are no faster, from a hundred rows on, and
-    the rows would have to be kept.
+    Each product is added at once.  To stack the rows of several steps first is no faster at the demo's sizes; in layers
+    1200 wide it saves a twentieth of a step, but the rows have to be kept.
     """
 
     BLOCK = 2**19
