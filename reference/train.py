@@ -64,6 +64,8 @@ def start(data: Digits, defence: Defence, training: Training, seed: int, dtype=o
     """The state before the first epoch, on fresh weights."""
     if not isinstance(seed, int | onp.integer) or seed < 0:
         raise InputError(f"seed = {seed!r}: give a whole number, 0 or more")
+    if not isinstance(defence, Defence):
+        raise InputError(f"no objective for {defence!r}: give the settings of a defence, such as Undefended()")
     rng = onp.random.default_rng(seed)
     d, k = data.train.x.shape[1], int(data.train.y.max()) + 1
     params = network.init(rng, (d, *training.hidden, k), dtype)
@@ -184,7 +186,6 @@ def _step(state: State, x, y, defence: Defence, via: ModuleType) -> tuple[Terms,
             return via.virtual_adversarial(state.params, x, y, defence, start)
         case Margin():
             return via.margin(state.params, x, y, defence)
-    raise InputError(f"no objective for {defence!r}")
 
 
 def _take(

@@ -421,8 +421,9 @@ def test_fit_data_names_its_dtype():
 
 
 def test_unknown_defence_is_refused():
-    with pytest.raises(InputError, match="no objective"):
-        train(DATA, other_defence(), TINY)
+    for defence in (other_defence(), "critic", None):
+        with pytest.raises(InputError, match="no objective"):
+            train(DATA, defence, TINY)
 
 
 def other_defence():
