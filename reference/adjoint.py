@@ -72,6 +72,7 @@ On these rest the drop-in twins of the plain definitions (`twins`) and the whole
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as onp
 
@@ -84,8 +85,8 @@ ALL = slice(None)
 class Pass:
     """A forward pass of a piecewise-linear network on raw arrays, and the three other passes of the derivation."""
 
-    def __init__(self, params: network.Params, x, slope: float = 0.0, noise=None, a=None):
-        """a: a_1 (n, H₁), if it is known."""
+    def __init__(self, params: network.Params, x, slope: float = 0.0, noise=None, a=None, room=None):
+        """a: a_1 (n, H₁), if it is known; room: where to write h_1 … h_{L−1}."""
         self.params = params
         self.h = []  # h_{l−1}: the input of layer l, noise included
         self.m = []  # m_l of the hidden layers, in the dtype of a: a product with booleans costs more
@@ -97,7 +98,7 @@ class Pass:
                     m *= 1 - slope
                     m += slope
                 self.m.append(m)
-                h = a * m
+                h = onp.multiply(a, m, out=room and room[l - 1])
             if noise is not None:
                 h = h + noise[l]
             self.h.append(h)
@@ -108,12 +109,15 @@ class Pass:
                 self.a = a
         self.z = a
 
-    def backward(self, s):
-        """Signals δ_1 … δ_L for the cotangent `s` of the logits: (n, k), or (n, j, k) for j of them at once."""
-        signals = [s]
-        for (W, _), m in zip(self.params[:0:-1], self.slopes()[::-1]):
-            s = _times(s, W.T)
-            s *= m if s.ndim == 2 else m[:, None]
+    def backward(self, s, room=None):
+        """Signals δ_1 … δ_L for the cotangent `s` of the logits: (n, k), or (n, j, k) for j of them at once.
+
+        room: where to write δ_1 … δ_{L−1}.
+        """
+        signals, slopes = [s], self.slopes()
+        for l in range(len(slopes), 0, -1):
+            s = _times(s, self.params[l][0].T, room and room[l - 1])
+            s *= slopes[l - 1] if s.ndim == 2 else slopes[l - 1][:, None]
             signals.append(s)
         return signals[::-1]
 
@@ -139,7 +143,7 @@ class Pass:
     def slopes(self):
         """m_l of the hidden layers."""
         if self.m is None:
-            self.m = [(h > 0).astype(h.dtype) for h in self.h[1:]]
+            self.m = [slope_of(h) for h in self.h[1:]]
         return self.m
 
     def forget(self):
@@ -147,9 +151,16 @@ class Pass:
         self.a = self.m = None
 
 
-def _times(s, W):
+def slope_of(h):
+    """m_l of a ReLU network without noise, which h_l tells as well as a_l does."""
+    return (h > 0).astype(h.dtype)
+
+
+def _times(s, W, out=None):
     """s @ W as one matrix product, however many axes `s` has."""
-    return s @ W if s.ndim == 2 else (s.reshape(-1, len(W)) @ W).reshape(*s.shape[:-1], W.shape[1])
+    if s.ndim == 2:
+        return onp.matmul(s, W, out=out)
+    return (s.reshape(-1, len(W)) @ W).reshape(*s.shape[:-1], W.shape[1])
 
 
 def weight_gradients(h, rho) -> network.Params:
@@ -195,11 +206,7 @@ class Span:
 
 
 class Sums:
-    """θ's weight gradients while they grow: each layer's sum of products [..]ᵀ[..], over the steps of an attack or two.
-
-    Each product is added at once.  To stack the rows of several steps first is no faster at the demo's sizes; in layers
-    1200 wide it saves a twentieth of a step, but the rows have to be kept.
-    """
+    """θ's weight gradients while they grow: each layer's sum of products [..]ᵀ[..], each added at once."""
 
     BLOCK = 2**19
     """Numbers of a product that are computed, and added to the sum, while they are in the cache."""
@@ -208,16 +215,10 @@ class Sums:
         self.at_x = onp.zeros((len(x), len(params[0][1])), x.dtype)  # Σ of the ρ_1 of each example
         self.pixels = [(x, self.at_x)]
         self.sums = [None] * len(params)
-        self.biases, self.ones = [onp.zeros_like(b) for _, b in params], onp.ones(len(x), x.dtype)
+        self.biases = [onp.zeros_like(b) for _, b in params]
 
-    def add(self, left, right):
-        """τ_0 …, δ_1 …; or h_0 …, ρ_1 ….  The first left one in coordinates; None: no rows."""
-        for l, (a, b) in enumerate(zip(left, right, strict=True)):
-            if a is not None:
-                self.add_to(l, a, b)
-
-    def add_to(self, l, left, right):
-        """To the sum of one layer."""
+    def add(self, l, left, right):
+        """leftᵀ right to W̄_{l+1}; for the first layer `left` is in coordinates."""
         total = self.sums[l]
         if total is None:
             self.sums[l] = left.T @ right
@@ -226,75 +227,67 @@ class Sums:
         for i in range(0, len(total), rows):
             total[i : i + rows] += left[:, i : i + rows].T @ right
 
-    def add_upper(self, h, rho):
-        """Of an ordinary backward pass, all but the first layer."""
-        for b, signal in zip(self.biases[1:], rho[1:], strict=True):
-            b += self.ones[: len(signal)] @ signal
-        self.add([None, *h[1:]], rho)
+    def add_signal(self, l, h, rho):
+        """What an ordinary backward pass leaves in layer l + 1: W̄ = hᵀρ, b̄ = Σ_rows ρ."""
+        self.add(l, h, rho)
+        self.biases[l] += _column_sums(rho)
+
+    def add_pass(self, net: Pass, z_bar):
+        """What an ordinary backward pass at x leaves, for the cotangent `z_bar` of its logits."""
+        first, *rho = net.backward(z_bar)
+        self.at_x += first
+        for l, signal in enumerate(rho, start=1):
+            self.add_signal(l, net.h[l], signal)
 
     def gradient(self, span: Span) -> network.Params:
         """[(W̄_l, b̄_l), …]."""
         left, right = (onp.concatenate(part) for part in zip(*self.pixels, strict=True))
         first, in_span = left.T @ right, self.sums[0]
-        self.biases[0] = self.ones @ self.at_x
+        self.biases[0] = _column_sums(self.at_x)
         if in_span is not None:
             first += span.to_weights(in_span)
         return list(zip([first, *self.sums[1:]], self.biases, strict=True))
 
 
-class Step:
-    """One attack step, and what it leaves behind for its reverse pass.  Section 5's letters; rows are examples.
+def _column_sums(rho):
+    return onp.ones(len(rho), rho.dtype) @ rho
 
-    net: the pass at the iterate; t: one-hot targets (n, k); C: (n,).  The step u is move·q; c: q's coordinates.
-    """
 
-    def __init__(self, net: Pass, span: Span, t, C, eps: float, geometry: str):
-        self.net, self.C, self.eps, self.geometry = net, C, eps, geometry
-        log_p, self.p = log_softmax(net.z)
-        self.p_t = onp.vecdot(self.p, t)
-        self.delta = net.backward(t - self.p)
-        gap = onp.vecdot(log_p, t) - onp.log(C)
-        self.sign, self.phi = onp.sign(gap), onp.abs(gap)
-        slope = onp.tanh(0.5 * (C - self.p_t))  # 2σ − 1
-        self.goes = (slope > 0).astype(slope.dtype)  # i_m
-        self.slope = 0.25 * (1 - slope * slope)  # σ'(C − p_t)
-        self.c = span.coordinates(self.delta[0])
-        if geometry == "linf":
-            size = onp.abs(self.c).sum(axis=1)
-            self.n, self.c = size + (size == 0), onp.sign(self.c)
-        self.first = self.c @ span.first
-        if geometry == "l2":
-            self.n = onp.sqrt(eps + span.squares(self.c, self.first))
-            self.move = (math.sqrt(eps) + self.phi / self.n) / self.n
-        else:
-            self.move = (math.sqrt(eps) + self.phi) / self.n
-        net.forget()
+class Step(NamedTuple):
+    """What attack steps keep of each row besides its vectors: section 5's letters, (rows,) each."""
 
-    def reverse(self, first_bar, along, i_bar):
-        """For r̄ W_1 (n, H₁), ⟨r̄, q⟩ (n,) and i_{m+1} c̄_{m+1} (n,); w̄ = α r̄ + β q.
+    p: onp.ndarray
+    """(rows, k)."""
+    p_t: onp.ndarray
+    C: onp.ndarray
+    sign: onp.ndarray
+    """Of log p_t − log C."""
+    phi: onp.ndarray
+    n: onp.ndarray
+    move: onp.ndarray
+    """u is move · q."""
+    goes: onp.ndarray
+    """i_m."""
+    slope: onp.ndarray
+    """σ'(C − p_t)."""
 
-        -> (α (n, 1), β (n, 1), τ_1 …, ρ_1 …, C̄ (n,), i_m c̄_m (n,)).
-        """
-        n, phi, root = self.n, self.phi, math.sqrt(self.eps)
-        i_bar = self.move * along + i_bar
-        along = along * self.goes
-        if self.geometry == "l2":  # q = w, move = √ε/n + φ/n²
-            phi_bar, n_bar = along / (n * n), -along * (root + 2 * phi / n) / (n * n)
-            alpha, beta = (self.move * self.goes)[:, None], (n_bar / n)[:, None]
-            first = alpha * first_bar + beta * self.first
-        else:  # q = sign(w), constant; move = (√ε + φ)/‖w‖₁
-            phi_bar, alpha = along / n, 0
-            beta = (-self.move * phi_bar)[:, None]
-            first = beta * self.first
-        log_p_bar, p_bar = self.sign * phi_bar, -i_bar * self.slope
-        (_, *tau), Jv = self.net.tangent(None, first)
-        zeta = self.p * (onp.vecdot(self.p, Jv)[:, None] - Jv)
-        zeta += (log_p_bar + self.p_t * p_bar)[:, None] * self.delta[-1]
-        return alpha, beta, tau, self.net.backward(zeta), -log_p_bar / self.C - p_bar, self.goes * i_bar
+
+class Cotangents:
+    """What the reverse carries from each step to the one before, (n, ..): the bars of section 5."""
+
+    def __init__(self, r, span, k: int):
+        n, self.r, self.span = len(r), r, span
+        """r̄ W_1; r̄'s part in coordinates, or None."""
+        self.i = onp.zeros(n, r.dtype)
+        """i_{m+1} c̄_{m+1}."""
+        self.moved = onp.zeros_like(r)
+        """Σ_m α δ_1."""
+        self.C, self.z, self.a = onp.zeros(n, r.dtype), onp.zeros((n, k), r.dtype), onp.zeros_like(r)
+        """Of C; of the first pass's logits; of its a_1, from which all iterates' a_1 move on: Σ_m ρ_1."""
 
 
 def _moved(total, rows, by, n):
-    """`total` (n, ·), or None for 0, with `by` added to `rows`, as a new array: the steps before keep theirs."""
+    """`total` (n, ·), or None for 0, with `by` added to `rows`, as a new array: others have `total`."""
     if isinstance(rows, slice):
         return by if total is None else onp.add(total, by, out=by)
     total = onp.zeros((n, by.shape[1]), by.dtype) if total is None else total.copy()
@@ -307,72 +300,179 @@ class Unrolled:
 
     net: the pass at its first iterate x + c, c in the coordinates of `span` (None: 0); t: one-hot targets; C: (n,).
     .c: the coordinates of x̂ − x, or None; .a: a_1 at x̂.
+
+    Each step's vectors go into stacks, below those of the step before.  In truncated mode r̄ is the same at every step,
+    none waits for another in reverse, and they are reversed together, as one batch.
     """
 
     def __init__(self, net: Pass, c, span: Span, t, C, iterations, overshoot, eps, gradient, geometry):
-        self.span, self.overshoot, self.gradient, self.geometry = span, overshoot, gradient, geometry
-        self.steps = []  # (rows under attack, step)
-        self.start, self.shape, a, rows = c, C.shape, net.a, ALL  # a slice: no copies
+        self.params, self.span, self.ahead, self.eps = net.params, span, 1 + overshoot, eps
+        self.full, self.l2, n = gradient == "full", geometry == "l2", len(C)
+        widths = [len(b) for _, b in net.params]
+
+        def stack(width):
+            return onp.empty_like(net.params[0][0], shape=(iterations * n, width))
+
+        self.h, self.delta = [stack(width) for width in widths[:-1]], [stack(width) for width in widths]
+        self.first = stack(widths[0])  # q W_1
+        self.rho = [self.first, *self.delta[1:]]  # ρ_l takes the place of what is no longer needed then
+        self.q = self.delta[0] if span.narrow else stack(span.width)  # in coordinates
+        self.steps, self.rows, self.ends = [], [], [0]  # of each step: numbers, examples, where its rows end
+        self.start, a, rows, examples = c, net.a, ALL, onp.arange(n)
         for m in range(iterations):
-            step = Step(net if m == 0 else Pass(net.params, None, a=a[rows]), span, t[rows], C[rows], eps, geometry)
-            self.steps.append((rows, step))
-            moving, length = step.goes > 0, ((1 + overshoot) * step.move)[:, None]
-            by_c, by_a = length * step.c, length * step.first
+            at = slice(self.ends[-1], self.ends[-1] + len(examples[rows]))
+            h = [every[at] for every in self.h]
+            if m == 0:
+                for mine, known in zip(h, net.h[1:], strict=True):
+                    mine[...] = known
+            else:
+                net = Pass(net.params, None, a=a[rows], room=h)
+            step = self._step(net, at, t[rows], C[rows])
+            self.steps.append(step)
+            self.rows.append(rows)
+            self.ends.append(at.stop)
+            net.forget()
+            moving, length = step.goes > 0, (self.ahead * step.move)[:, None]
+            by_c, by_a = length * self.q[at], length * self.first[at]
             if not moving.all():
-                rows, by_c, by_a = onp.arange(len(a))[rows][moving], by_c[moving], by_a[moving]
+                rows, by_c, by_a = examples[rows][moving], by_c[moving], by_a[moving]
                 if not len(rows):
                     break
             # a_1 is linear in x̂: it moves along, and no pass but the first multiplies by W_1.
-            c, a = _moved(c, rows, by_c, len(a)), _moved(a, rows, by_a, len(a))
+            c, a = _moved(c, rows, by_c, n), _moved(a, rows, by_a, n)
         self.c, self.a = c, a
 
-    def reverse(self, into: Sums, g, span_bar=None):
-        """Add to θ's gradient -> (x̄ − x̂'s cotangent, in coordinates, or None if 0; C̄ (n,)).  Once only.
+    def _step(self, net: Pass, at: slice, t, C) -> Step:
+        """One step from where `net` passes; its vectors go to the rows `at` of the stacks."""
+        q, first, (*room, s) = self.q[at], self.first[at], (every[at] for every in self.delta)
+        log_p, p = log_softmax(net.z)
+        p_t, gap = onp.vecdot(p, t), onp.vecdot(log_p, t) - onp.log(C)
+        phi, root = onp.abs(gap), math.sqrt(self.eps)
+        slope = onp.tanh(0.5 * (C - p_t))  # 2σ − 1
+        signals = net.backward(onp.subtract(t, p, out=s), room)
+        if not self.span.narrow:
+            onp.matmul(signals[0], self.span.W.T, out=q)
+        if self.l2:
+            onp.matmul(q, self.span.first, out=first)
+            n = onp.sqrt(self.eps + self.span.squares(q, first))
+            move = (root + phi / n) / n
+        else:
+            n = onp.abs(q).sum(axis=1)
+            n += n == 0
+            move = (root + phi) / n
+            onp.matmul(onp.sign(q, out=q), self.span.first, out=first)
+        goes, slope = (slope > 0).astype(p.dtype), 0.25 * (1 - slope * slope)
+        return Step(p, p_t, C, onp.sign(gap), phi, n, move, goes, slope)
 
-        x̂'s cotangent is `g` (n, d) plus `span_bar` in coordinates; either may be None for 0.
+    def reverse(self, into: Sums, g, span_bar=None, first_bar=None, shared: bool = False) -> Cotangents:
+        """Add to θ's gradient -> what else has a cotangent.  Only once, for it works in place.
+
+        x̂'s cotangent is `g` (n, d) plus `span_bar` in coordinates; either may be None for 0.  first_bar: that of
+        `span_bar` times W_1, if it is known.  shared: the first pass has other cotangents too, so what it gets here is
+        not sent back but returned, .z.
         """
-        span, ahead, full, l2 = self.span, 1 + self.overshoot, self.gradient == "full", self.geometry == "l2"
-        if not l2:  # its coordinates are pixels
-            g, span_bar = None, sum(part for part in (g, span_bar) if part is not None)
-        elif full and span_bar is None:
+        span = self.span
+        if not self.l2:  # its coordinates are pixels
+            g, span_bar, first_bar = None, sum(part for part in (g, span_bar) if part is not None), None
+        elif self.full and span_bar is None:
             span_bar = onp.zeros((len(g), span.width), g.dtype)
-        first_bar = 0
+        r_bar = 0
         if g is not None:
-            g = ahead * g
-            first_bar = g @ span.W
+            g = self.ahead * g
+            r_bar = g @ span.W
         if span_bar is not None:
-            span_bar = ahead * span_bar
-            first_bar = first_bar + span_bar @ span.first
-        later, moved = onp.zeros_like(first_bar), onp.zeros_like(first_bar)  # Σ ρ_1 of the steps after; Σ α δ_1
-        C_bar, i_bar = onp.zeros(self.shape, first_bar.dtype), onp.zeros(self.shape, first_bar.dtype)
-        through_path = onp.zeros_like(span_bar) if full else None
-        while self.steps:  # whose arrays go one by one
-            rows, step = self.steps.pop()
-            delta = step.delta
-            along = onp.vecdot(first_bar[rows], delta[0]) if l2 else onp.vecdot(span_bar[rows], step.c)  # ⟨r̄, q⟩
-            alpha, beta, tau, rho, C_part, i_bar[rows] = step.reverse(first_bar[rows], along, i_bar[rows])
-            C_bar[rows] += C_part
-            gamma = (ahead * step.move * step.goes)[:, None]
-            into.add([step.c, *tau], [beta * delta[0] + gamma * later[rows], *delta[1:]])
-            into.add_upper(step.net.h, rho)
-            if l2:
-                moved[rows] += alpha * delta[0]
-                if full:
-                    into.add_to(0, alpha * span_bar[rows], delta[0])
-            later[rows] += rho[0]
-            if full:  # x̄ of this step, which r̄ gets (1 + o) times
-                part = span.coordinates(rho[0])
-                through_path[rows] += part
-                span_bar[rows] += ahead * part
-                first_bar[rows] += ahead * (part @ span.first)
-        into.at_x += later
-        if g is not None:
-            into.pixels.append((g, moved))
-        if span_bar is not None and l2 and not full:
-            into.add_to(0, span_bar, moved)
+            span_bar = self.ahead * span_bar
+            r_bar = r_bar + (span_bar @ span.first if first_bar is None else self.ahead * first_bar)
+        bars, steps = Cotangents(r_bar, span_bar, len(self.params[-1][1])), len(self.steps)
+        together = 1 if self.full else max(steps, 1)
+        for last in range(steps, 0, -together):
+            self._reverse(last - together, last, bars, into, shared)
+        self.h = self.delta = self.first = self.rho = self.q = self.steps = None  # let go
+        into.at_x += bars.a
         if self.start is not None:
-            into.add_to(0, self.start, later)
-        return through_path, C_bar
+            into.add(0, self.start, bars.a)
+        if g is not None:
+            into.pixels.append((g, bars.moved))
+        if span_bar is not None and self.l2 and not self.full:
+            into.add(0, span_bar, bars.moved)
+        return bars
+
+    def _reverse(self, i: int, j: int, bars: Cotangents, into: Sums, shared: bool) -> None:
+        """Steps i … j − 1, as one batch."""
+        s, at = Step(*map(onp.concatenate, zip(*self.steps[i:j]))), slice(self.ends[i], self.ends[j])
+        # each step's examples and their place in this batch, the last step first
+        parts = [(self.rows[m], slice(self.ends[m] - at.start, self.ends[m + 1] - at.start)) for m in range(i, j)][::-1]
+        q, delta, tau = self.q[at], self.delta[0][at], self.first[at]
+
+        r_bar = onp.concatenate([bars.r[rows] for rows, _ in parts[::-1]])
+        if self.l2:
+            along = onp.vecdot(r_bar, delta)  # ⟨r̄, q⟩
+        else:
+            along = onp.vecdot(onp.concatenate([bars.span[rows] for rows, _ in parts[::-1]]), q)
+        alpha, beta, log_p_bar, p_bar = self._numbers(s, along, parts, bars)
+        tau *= beta
+        r_bar *= alpha
+        tau += r_bar
+        del r_bar
+        Jv = self._tangents(tau, at, into)
+        zeta = s.p * (onp.vecdot(s.p, Jv)[:, None] - Jv)
+        zeta += (log_p_bar + s.p_t * p_bar)[:, None] * self.delta[-1][at]
+        others = len(bars.z) if shared and i == 0 else 0
+        if others:
+            bars.z, zeta = zeta[:others], zeta[others:]
+        rho = self._signals(zeta, slice(at.start + others, at.stop), into)
+
+        if self.full and self.l2:
+            into.add(0, alpha * bars.span[parts[0][0]], delta)
+        signal, gamma = beta * delta, (self.ahead * s.move * s.goes)[:, None]
+        for rows, part in parts:
+            signal[part] += gamma[part] * bars.a[rows]
+            if part.start >= others:
+                bars.a[rows] += rho[part.start - others : part.stop - others]
+        into.add(0, q, signal)
+        delta *= alpha
+        for rows, part in parts:
+            bars.moved[rows] += delta[part]
+        if self.full and i:  # x̄ of this step, which r̄ gets (1 + o) times
+            by, rows = self.ahead * self.span.coordinates(rho), parts[0][0]
+            bars.span[rows] += by
+            bars.r[rows] += by @ self.span.first
+
+    def _numbers(self, s: Step, along, parts, bars: Cotangents):
+        """-> α, β (rows, 1) with w̄ = α r̄ + β q, and the cotangents of log p_t and p_t (rows,); into `bars`: C̄."""
+        c_bar = s.move * along
+        for rows, part in parts:
+            c_bar[part] += bars.i[rows]
+            bars.i[rows] = s.goes[part] * c_bar[part]
+        along = along * s.goes
+        if self.l2:  # q = w, move = √ε/n + φ/n²
+            alpha, phi_bar = s.move * s.goes, along / (s.n * s.n)
+            beta = -phi_bar * (math.sqrt(self.eps) + 2 * s.phi / s.n) / s.n
+        else:  # q = sign(w), constant; move = (√ε + φ)/‖w‖₁
+            alpha, phi_bar = 0 * s.goes, along / s.n
+            beta = -s.move * phi_bar
+        log_p_bar, p_bar = s.sign * phi_bar, -c_bar * s.slope
+        C_bar = -log_p_bar / s.C - p_bar
+        for rows, part in parts:
+            bars.C[rows] += C_bar[part]
+        return alpha[:, None], beta[:, None], log_p_bar, p_bar
+
+    def _tangents(self, tau, at: slice, into: Sums):
+        """From τ_1 before its slopes to J v, adding τᵀδ on the way: section 2."""
+        for l, (W, _) in enumerate(self.params[1:], start=1):
+            tau *= slope_of(self.h[l - 1][at])
+            into.add(l, tau, self.delta[l][at])
+            tau = tau @ W
+        return tau
+
+    def _signals(self, rho, at: slice, into: Sums):
+        """From ρ_L to ρ_1, adding hᵀρ on the way: section 3."""
+        for l in range(len(self.params) - 1, 0, -1):
+            h = self.h[l - 1][at]
+            into.add_signal(l, h, rho)
+            rho = onp.matmul(rho, self.params[l][0].T, out=self.rho[l - 1][at])
+            rho *= slope_of(h)
+        return rho
 
 
 def class_gaps(net: Pass, span: Span, y, geometry: str):

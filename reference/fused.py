@@ -118,6 +118,7 @@ class ClassifierStep:
 
     def __init__(self, params: Params, x):
         self.params, self.x, self.at_x = params, x, Pass(params, x)
+        self.a = self.at_x.a
         (self.log_p, self.p), self.predicted = log_softmax(self.at_x.z), self.at_x.z.argmax(axis=1)
         self.confidence = self.p.max(axis=1)
 
@@ -147,24 +148,24 @@ class ClassifierStep:
             d_bar = -s.critic_weight * share * sigmoid(-d)
             x_bar = D.to_input(D.backward(d_bar[:, None] * taken_for))
             del D
-            _, C_bar = self.there.reverse(sums, x_bar)
+            there = self.there.reverse(sums, x_bar, shared=True)
         back = self._unrolled(self.at_x_hat, self.there.c, own, self.confidence, s.generator)
+        del self.at_x_hat  # the attack has its own copy
         # x̂ and A_f(x̂) are x + coordinates: their difference to x needs no pixels
         trip = onp.zeros((len(own), self.span.width), dtype) if back.c is None else back.c
-        squares = self.span.squares(trip, trip @ self.span.first)
+        trip_first = back.a - self.a  # the first layer is linear: trip W_1
+        squares = self.span.squares(trip, trip_first)
         terms: Terms = {
             "cross_entropy": (1, loss),
             "critic": (s.critic_weight, float(softplus(-d) @ share)),
             "cycle": (s.cycle_weight, float(squares @ share)),
         }
         if s.generator.gradient != "detached":
-            _, own_bar = back.reverse(sums, None, (2 * s.cycle_weight * share)[:, None] * trip)
-            if s.generator.confidence == "own":
-                own_bar = own_bar + C_bar
-            z_bar += (own_bar * self.confidence)[:, None] * (own - self.p)
-        rho = self.at_x.backward(z_bar)
-        sums.at_x += rho[0]
-        sums.add_upper(self.at_x.h, rho)
+            trip_bar = (2 * s.cycle_weight * share)[:, None]
+            home = back.reverse(sums, None, trip_bar * trip, trip_bar * trip_first)
+            own_bar = home.C + there.C if s.generator.confidence == "own" else home.C
+            z_bar += there.z + (own_bar * self.confidence)[:, None] * (own - self.p)
+        sums.add_pass(self.at_x, z_bar)
         return terms, sums.gradient(self.span)
 
     def _one_hot(self, classes):

@@ -12,7 +12,7 @@ Each is a primitive of autograd with a reverse-mode derivative of first order, w
 
 from __future__ import annotations
 
-from copy import copy
+from copy import deepcopy
 
 import numpy as onp
 from autograd.extend import defvjp_argnums, primitive
@@ -59,11 +59,10 @@ def _unrolled_vjp(argnums, ans, args, kwargs):
 
     def vjp(g):
         first_order_only("unrolled", g)
-        attack, sums = copy(tape[0]), Sums(layers(rest[7:]), x)
-        attack.steps = list(attack.steps)  # `reverse` uses them up
-        through_path, C_bar = attack.reverse(sums, g)
-        x_bar = g if through_path is None else g + attack.span.pixels(through_path)
-        every = [None, x_bar, None, C_bar, None, None, None, None, None, *flat(sums.gradient(attack.span))]
+        attack, sums = deepcopy(tape[0]), Sums(layers(rest[7:]), x)  # `reverse` works in place
+        bars = attack.reverse(sums, g)
+        x_bar = g + bars.a @ rest[7].T if attack.full else g
+        every = [None, x_bar, None, bars.C, None, None, None, None, None, *flat(sums.gradient(attack.span))]
         return tuple(every[i] for i in argnums)
 
     return vjp

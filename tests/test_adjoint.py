@@ -311,7 +311,7 @@ def test_a_sum_of_products_grows_block_by_block(seed, block, sizes):
     sums = adjoint.Sums([(np.zeros((i, o)), np.zeros(o))], pairs[0][0])
     with patch.object(adjoint.Sums, "BLOCK", block):
         for left, right in pairs:
-            sums.add([left], [right])
+            sums.add(0, left, right)
     np.testing.assert_allclose(sums.sums[0], sum(left.T @ right for left, right in pairs), rtol=1e-12, atol=1e-12)
 
 

@@ -153,7 +153,6 @@ PARTS = (
     (fused.Unrolled, "__init__", products.FORWARD),
     (fused.Unrolled, "reverse", products.REVERSE),
     (fused.Sums, "add", products.WEIGHTS),
-    (fused.Sums, "add_to", products.WEIGHTS),
     (fused.Sums, "gradient", products.WEIGHTS),
     (fused, "adam_step", ADAM),
 )
