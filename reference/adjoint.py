@@ -46,7 +46,8 @@ scalar by the barred quantity.
    and the straight-through indicator passes ī σ'(C − p_t) to C and its negative to p_t; since p_t = exp log p_t, that
    adds −p_t ī σ'(C − p_t) to a.  An example that stops at step m has c_m = 0: the step moves nothing but ī_m still
    flows; from there on all its cotangents are 0, so it is dropped from later steps, forwards and backwards.
-   Truncated mode stops here; full mode adds (1+o) x̄ of step m to r̄ before step m−1.
+   Truncated mode stops here: r̄ is the same at every step, none waits for another, and all of them are reversed as
+   one batch, M·n rows high.  Full mode adds (1+o) x̄ of step m to r̄ before step m−1.
 
 6. Where the products go.  u is a multiple of q = w (L∞: q = sign w), and w̄ = α r̄ + β q with two numbers α, β per
    example.  The first layer is linear, so with q W_1 at hand three things need no product with W_1: the next iterate's
@@ -188,9 +189,9 @@ class Span:
         self.first = W.T @ W if self.narrow else W  # q W_1 = c @ first
         self.width = len(self.first)
 
-    def coordinates(self, signal):
+    def coordinates(self, signal, out=None):
         """Those of w = δ_1 W_1ᵀ."""
-        return signal if self.narrow else _times(signal, self.W.T)
+        return signal if self.narrow else _times(signal, self.W.T, out)
 
     def squares(self, c, first):
         """‖q‖²; rounding must not make it negative.  first: q W_1, needed if `narrow`."""
@@ -253,8 +254,33 @@ def _column_sums(rho):
     return onp.ones(len(rho), rho.dtype) @ rho
 
 
+class ClassGaps:
+    """∇_x f_j − ∇_x f_y for the other k − 1 classes j, all in one pass.  .size (n, k): their norms, 0 for y itself.
+
+    The cotangents e_j − e_y span all whose rows sum to 0, e_t − p among them: an attack's first step needs no pass.
+    """
+
+    def __init__(self, net: Pass, span: Span, y, geometry: str):
+        n, k = net.z.shape
+        classes, rows = onp.eye(k, dtype=net.z.dtype), onp.arange(n)[:, None]
+        self.others = (y[:, None] + onp.arange(1, k)) % k
+        signals = net.backward(classes[self.others] - classes[y][:, None])
+        c = span.coordinates(signals[0])
+        self.kept, self.size = signals[:-1] + ([] if span.narrow else [c]), onp.zeros_like(net.z)
+        if geometry == "l2":
+            self.size[rows, self.others] = onp.sqrt(span.squares(c, _times(c, span.first) if span.narrow else None))
+        else:
+            self.size[rows, self.others] = onp.abs(c).sum(axis=2)
+
+    def combine(self, s, room):
+        """For the cotangent `s` (n, k), write δ_1 … δ_{L−1} and, if these are no coordinates, those of w to `room`."""
+        share = onp.take_along_axis(s, self.others, axis=1)[:, None]
+        for every, out in zip(self.kept, room, strict=True):
+            onp.matmul(share, every, out=out[:, None])
+
+
 class Step(NamedTuple):
-    """What attack steps keep of each row besides its vectors: section 5's letters, (rows,) each."""
+    """The numbers that attack steps keep of each of their rows: section 5's letters, (rows,) each."""
 
     p: onp.ndarray
     """(rows, k)."""
@@ -272,11 +298,44 @@ class Step(NamedTuple):
     """σ'(C − p_t)."""
 
 
+class Stacks:
+    """The vectors of all rows of all steps, each step's below those of the step before."""
+
+    def __init__(self, params: network.Params, span: Span, rows: int):
+        widths = [W.shape[1] for W, _ in params]
+
+        def stack(width):
+            return onp.empty_like(params[0][0], shape=(rows, width))
+
+        self.params = params
+        self.h, self.delta = [stack(width) for width in widths[:-1]], [stack(width) for width in widths]
+        self.first = stack(widths[0])  # q W_1
+        self.q = self.delta[0] if span.narrow else stack(span.width)  # in coordinates
+        self.rho = [self.first, *self.delta[1:]]  # in the place of what is used up by then
+
+    def tangents(self, tau, at: slice, into: Sums):
+        """From τ_1 before its slopes to J v, adding each τᵀδ: section 2."""
+        for l, (W, _) in enumerate(self.params[1:], start=1):
+            tau *= slope_of(self.h[l - 1][at])
+            into.add(l, tau, self.delta[l][at])
+            tau = tau @ W
+        return tau
+
+    def signals(self, rho, at: slice, into: Sums):
+        """From ρ_L to ρ_1, adding each hᵀρ: section 3."""
+        for l in range(len(self.params) - 1, 0, -1):
+            h = self.h[l - 1][at]
+            into.add_signal(l, h, rho)
+            rho = onp.matmul(rho, self.params[l][0].T, out=self.rho[l - 1][at])
+            rho *= slope_of(h)
+        return rho
+
+
 class Cotangents:
     """What the reverse carries from each step to the one before, (n, ..): the bars of section 5."""
 
-    def __init__(self, r, span, k: int):
-        n, self.r, self.span = len(r), r, span
+    def __init__(self, r, in_span, k: int):
+        n, self.r, self.in_span = len(r), r, in_span
         """r̄ W_1; r̄'s part in coordinates, or None."""
         self.i = onp.zeros(n, r.dtype)
         """i_{m+1} c̄_{m+1}."""
@@ -286,72 +345,55 @@ class Cotangents:
         """Of C; of the first pass's logits; of its a_1, from which all iterates' a_1 move on: Σ_m ρ_1."""
 
 
-def _moved(total, rows, by, n):
-    """`total` (n, ·), or None for 0, with `by` added to `rows`, as a new array: others have `total`."""
-    if isinstance(rows, slice):
-        return by if total is None else onp.add(total, by, out=by)
-    total = onp.zeros((n, by.shape[1]), by.dtype) if total is None else total.copy()
-    total[rows] += by
-    return total
-
-
 class Unrolled:
     """The attack on raw arrays, forwards at once and in reverse on demand.
 
-    net: the pass at its first iterate x + c, c in the coordinates of `span` (None: 0); t: one-hot targets; C: (n,).
-    .c: the coordinates of x̂ − x, or None; .a: a_1 at x̂.
-
-    Each step's vectors go into stacks, below those of the step before.  In truncated mode r̄ is the same at every step,
-    none waits for another in reverse, and they are reversed together, as one batch.
+    net: the pass at its first iterate x + c, c in the coordinates of `span` (None: 0); t: one-hot targets; C: (n,);
+    gaps: those of `net`, if they are known.  .c: the coordinates of x̂ − x, or None; .a: a_1 at x̂.
     """
 
-    def __init__(self, net: Pass, c, span: Span, t, C, iterations, overshoot, eps, gradient, geometry):
-        self.params, self.span, self.ahead, self.eps = net.params, span, 1 + overshoot, eps
-        self.full, self.l2, n = gradient == "full", geometry == "l2", len(C)
-        widths = [len(b) for _, b in net.params]
-
-        def stack(width):
-            return onp.empty_like(net.params[0][0], shape=(iterations * n, width))
-
-        self.h, self.delta = [stack(width) for width in widths[:-1]], [stack(width) for width in widths]
-        self.first = stack(widths[0])  # q W_1
-        self.rho = [self.first, *self.delta[1:]]  # ρ_l takes the place of what is no longer needed then
-        self.q = self.delta[0] if span.narrow else stack(span.width)  # in coordinates
+    def __init__(self, net: Pass, c, span: Span, t, C, iterations, overshoot, eps, gradient, geometry, gaps=None):
+        self.span, self.ahead, self.eps = span, 1 + overshoot, eps
+        self.full, self.l2, self.k = gradient == "full", geometry == "l2", t.shape[1]
+        self.stacks = Stacks(net.params, span, iterations * len(t))
         self.steps, self.rows, self.ends = [], [], [0]  # of each step: numbers, examples, where its rows end
-        self.start, a, rows, examples = c, net.a, ALL, onp.arange(n)
+        self.start, a, rows, examples = c, net.a, ALL, onp.arange(len(t))  # ALL, a slice: no copies
         for m in range(iterations):
             at = slice(self.ends[-1], self.ends[-1] + len(examples[rows]))
-            h = [every[at] for every in self.h]
-            if m == 0:
+            h = [every[at] for every in self.stacks.h]
+            if m > 0:
+                net = Pass(net.params, None, a=a[rows], room=h)
+            else:
                 for mine, known in zip(h, net.h[1:], strict=True):
                     mine[...] = known
-            else:
-                net = Pass(net.params, None, a=a[rows], room=h)
-            step = self._step(net, at, t[rows], C[rows])
+            step = self._step(net, at, t[rows], C[rows], gaps if m == 0 else None)
+            net.forget()
             self.steps.append(step)
             self.rows.append(rows)
             self.ends.append(at.stop)
-            net.forget()
             moving, length = step.goes > 0, (self.ahead * step.move)[:, None]
-            by_c, by_a = length * self.q[at], length * self.first[at]
+            by_c, by_a = length * self.stacks.q[at], length * self.stacks.first[at]
             if not moving.all():
                 rows, by_c, by_a = examples[rows][moving], by_c[moving], by_a[moving]
                 if not len(rows):
                     break
             # a_1 is linear in x̂: it moves along, and no pass but the first multiplies by W_1.
-            c, a = _moved(c, rows, by_c, n), _moved(a, rows, by_a, n)
+            c, a = _moved(c, rows, by_c, len(t)), _moved(a, rows, by_a, len(t))
         self.c, self.a = c, a
 
-    def _step(self, net: Pass, at: slice, t, C) -> Step:
+    def _step(self, net: Pass, at: slice, t, C, gaps: ClassGaps | None) -> Step:
         """One step from where `net` passes; its vectors go to the rows `at` of the stacks."""
-        q, first, (*room, s) = self.q[at], self.first[at], (every[at] for every in self.delta)
+        q, first, (*room, s) = self.stacks.q[at], self.stacks.first[at], (every[at] for every in self.stacks.delta)
         log_p, p = log_softmax(net.z)
         p_t, gap = onp.vecdot(p, t), onp.vecdot(log_p, t) - onp.log(C)
         phi, root = onp.abs(gap), math.sqrt(self.eps)
         slope = onp.tanh(0.5 * (C - p_t))  # 2σ − 1
-        signals = net.backward(onp.subtract(t, p, out=s), room)
-        if not self.span.narrow:
-            onp.matmul(signals[0], self.span.W.T, out=q)
+        onp.subtract(t, p, out=s)
+        if gaps is not None:
+            gaps.combine(s, room if self.span.narrow else [*room, q])
+        else:
+            net.backward(s, room)
+            self.span.coordinates(self.stacks.delta[0][at], out=q)
         if self.l2:
             onp.matmul(q, self.span.first, out=first)
             n = onp.sqrt(self.eps + self.span.squares(q, first))
@@ -364,68 +406,69 @@ class Unrolled:
         goes, slope = (slope > 0).astype(p.dtype), 0.25 * (1 - slope * slope)
         return Step(p, p_t, C, onp.sign(gap), phi, n, move, goes, slope)
 
-    def reverse(self, into: Sums, g, span_bar=None, first_bar=None, shared: bool = False) -> Cotangents:
+    def reverse(self, into: Sums, g, in_span=None, first=None, shared: bool = False) -> Cotangents:
         """Add to θ's gradient -> what else has a cotangent.  Only once, for it works in place.
 
-        x̂'s cotangent is `g` (n, d) plus `span_bar` in coordinates; either may be None for 0.  first_bar: that of
-        `span_bar` times W_1, if it is known.  shared: the first pass has other cotangents too, so what it gets here is
-        not sent back but returned, .z.
+        x̂'s cotangent is `g` (n, d) plus `in_span` in coordinates; either may be None for 0.  first: the latter times
+        W_1, if that is known.  shared: the first pass has other cotangents too, so what it gets here is not sent back
+        but returned, .z.
         """
         span = self.span
         if not self.l2:  # its coordinates are pixels
-            g, span_bar, first_bar = None, sum(part for part in (g, span_bar) if part is not None), None
-        elif self.full and span_bar is None:
-            span_bar = onp.zeros((len(g), span.width), g.dtype)
+            g, in_span, first = None, sum(part for part in (g, in_span) if part is not None), None
+        elif self.full and in_span is None:
+            in_span = onp.zeros((len(g), span.width), g.dtype)
         r_bar = 0
         if g is not None:
             g = self.ahead * g
             r_bar = g @ span.W
-        if span_bar is not None:
-            span_bar = self.ahead * span_bar
-            r_bar = r_bar + (span_bar @ span.first if first_bar is None else self.ahead * first_bar)
-        bars, steps = Cotangents(r_bar, span_bar, len(self.params[-1][1])), len(self.steps)
+        if in_span is not None:
+            in_span = self.ahead * in_span
+            r_bar = r_bar + (in_span @ span.first if first is None else self.ahead * first)
+        bars, steps = Cotangents(r_bar, in_span, self.k), len(self.steps)
+        # In truncated mode r̄ is the same at every step and none waits for the next: all of them are one batch.
         together = 1 if self.full else max(steps, 1)
         for last in range(steps, 0, -together):
             self._reverse(last - together, last, bars, into, shared)
-        self.h = self.delta = self.first = self.rho = self.q = self.steps = None  # let go
+        self.stacks = None
         into.at_x += bars.a
         if self.start is not None:
             into.add(0, self.start, bars.a)
         if g is not None:
             into.pixels.append((g, bars.moved))
-        if span_bar is not None and self.l2 and not self.full:
-            into.add(0, span_bar, bars.moved)
+        if in_span is not None and self.l2 and not self.full:
+            into.add(0, in_span, bars.moved)
         return bars
 
     def _reverse(self, i: int, j: int, bars: Cotangents, into: Sums, shared: bool) -> None:
         """Steps i … j − 1, as one batch."""
         s, at = Step(*map(onp.concatenate, zip(*self.steps[i:j]))), slice(self.ends[i], self.ends[j])
-        # each step's examples and their place in this batch, the last step first
-        parts = [(self.rows[m], slice(self.ends[m] - at.start, self.ends[m + 1] - at.start)) for m in range(i, j)][::-1]
-        q, delta, tau = self.q[at], self.delta[0][at], self.first[at]
+        q, delta, tau = (stack[at] for stack in (self.stacks.q, self.stacks.delta[0], self.stacks.first))
+        ends = [end - at.start for end in self.ends[i : j + 1]]
+        parts = list(zip(self.rows[i:j], map(slice, ends, ends[1:])))  # each step's examples and rows of the batch
 
-        r_bar = onp.concatenate([bars.r[rows] for rows, _ in parts[::-1]])
-        if self.l2:
-            along = onp.vecdot(r_bar, delta)  # ⟨r̄, q⟩
-        else:
-            along = onp.vecdot(onp.concatenate([bars.span[rows] for rows, _ in parts[::-1]]), q)
+        def gathered(bar):
+            return onp.concatenate([bar[rows] for rows, _ in parts])
+
+        r_bar = gathered(bars.r)
+        along = onp.vecdot(r_bar, delta) if self.l2 else onp.vecdot(gathered(bars.in_span), q)  # ⟨r̄, q⟩
         alpha, beta, log_p_bar, p_bar = self._numbers(s, along, parts, bars)
         tau *= beta
         r_bar *= alpha
         tau += r_bar
         del r_bar
-        Jv = self._tangents(tau, at, into)
+        Jv = self.stacks.tangents(tau, at, into)
         zeta = s.p * (onp.vecdot(s.p, Jv)[:, None] - Jv)
-        zeta += (log_p_bar + s.p_t * p_bar)[:, None] * self.delta[-1][at]
+        zeta += (log_p_bar + s.p_t * p_bar)[:, None] * self.stacks.delta[-1][at]
         others = len(bars.z) if shared and i == 0 else 0
         if others:
             bars.z, zeta = zeta[:others], zeta[others:]
-        rho = self._signals(zeta, slice(at.start + others, at.stop), into)
+        rho = self.stacks.signals(zeta, slice(at.start + others, at.stop), into)
 
         if self.full and self.l2:
-            into.add(0, alpha * bars.span[parts[0][0]], delta)
+            into.add(0, alpha * gathered(bars.in_span), delta)
         signal, gamma = beta * delta, (self.ahead * s.move * s.goes)[:, None]
-        for rows, part in parts:
+        for rows, part in parts[::-1]:
             signal[part] += gamma[part] * bars.a[rows]
             if part.start >= others:
                 bars.a[rows] += rho[part.start - others : part.stop - others]
@@ -434,14 +477,14 @@ class Unrolled:
         for rows, part in parts:
             bars.moved[rows] += delta[part]
         if self.full and i:  # x̄ of this step, which r̄ gets (1 + o) times
-            by, rows = self.ahead * self.span.coordinates(rho), parts[0][0]
-            bars.span[rows] += by
+            by, rows = self.ahead * self.span.coordinates(rho), self.rows[i]
+            bars.in_span[rows] += by
             bars.r[rows] += by @ self.span.first
 
     def _numbers(self, s: Step, along, parts, bars: Cotangents):
-        """-> α, β (rows, 1) with w̄ = α r̄ + β q, and the cotangents of log p_t and p_t (rows,); into `bars`: C̄."""
+        """-> α and β (rows, 1), w̄ = α r̄ + β q; the cotangents of log p_t and p_t (rows,).  Into `bars`: C̄, ī."""
         c_bar = s.move * along
-        for rows, part in parts:
+        for rows, part in parts[::-1]:
             c_bar[part] += bars.i[rows]
             bars.i[rows] = s.goes[part] * c_bar[part]
         along = along * s.goes
@@ -449,7 +492,7 @@ class Unrolled:
             alpha, phi_bar = s.move * s.goes, along / (s.n * s.n)
             beta = -phi_bar * (math.sqrt(self.eps) + 2 * s.phi / s.n) / s.n
         else:  # q = sign(w), constant; move = (√ε + φ)/‖w‖₁
-            alpha, phi_bar = 0 * s.goes, along / s.n
+            alpha, phi_bar = 0 * along, along / s.n
             beta = -s.move * phi_bar
         log_p_bar, p_bar = s.sign * phi_bar, -c_bar * s.slope
         C_bar = -log_p_bar / s.C - p_bar
@@ -457,35 +500,14 @@ class Unrolled:
             bars.C[rows] += C_bar[part]
         return alpha[:, None], beta[:, None], log_p_bar, p_bar
 
-    def _tangents(self, tau, at: slice, into: Sums):
-        """From τ_1 before its slopes to J v, adding τᵀδ on the way: section 2."""
-        for l, (W, _) in enumerate(self.params[1:], start=1):
-            tau *= slope_of(self.h[l - 1][at])
-            into.add(l, tau, self.delta[l][at])
-            tau = tau @ W
-        return tau
 
-    def _signals(self, rho, at: slice, into: Sums):
-        """From ρ_L to ρ_1, adding hᵀρ on the way: section 3."""
-        for l in range(len(self.params) - 1, 0, -1):
-            h = self.h[l - 1][at]
-            into.add_signal(l, h, rho)
-            rho = onp.matmul(rho, self.params[l][0].T, out=self.rho[l - 1][at])
-            rho *= slope_of(h)
-        return rho
-
-
-def class_gaps(net: Pass, span: Span, y, geometry: str):
-    """‖∇_x f_j − ∇_x f_y‖ of the other k − 1 classes j, (n, k) with 0 for y itself: for the nearest class."""
-    n, k = net.z.shape
-    rows, others, classes = onp.arange(n)[:, None], (y[:, None] + onp.arange(1, k)) % k, onp.eye(k, dtype=net.z.dtype)
-    c = span.coordinates(net.backward(classes[others] - classes[y][:, None])[0])
-    size = onp.zeros_like(net.z)
-    if geometry == "l2":
-        size[rows, others] = onp.sqrt(span.squares(c, _times(c, span.first) if span.narrow else None))
-    else:
-        size[rows, others] = onp.abs(c).sum(axis=2)
-    return size
+def _moved(total, rows, by, n):
+    """`total` (n, ·), or None for 0, with `by` added to `rows`, as a new array: others have `total`."""
+    if isinstance(rows, slice):
+        return by if total is None else onp.add(total, by, out=by)
+    total = onp.zeros((n, by.shape[1]), by.dtype) if total is None else total.copy()
+    total[rows] += by
+    return total
 
 
 def as_model(params: network.Params) -> Model:
@@ -500,6 +522,6 @@ def as_model(params: network.Params) -> Model:
 
     def gaps(x, labels, geometry):
         net = Pass(params, x)
-        return net.z, class_gaps(net, Span(params[0][0], geometry), labels, geometry), pull_back(net)
+        return net.z, ClassGaps(net, Span(params[0][0], geometry), labels, geometry).size, pull_back(net)
 
     return Model(lambda x: network.logits(params, x), linearise, gaps)

@@ -3,10 +3,10 @@
 Twins of the functions of `steps`, on raw arrays.  The derivation is in `adjoint`; what is gained over its pieces,
 composed by autograd as in `twins`, is this:
 
-* The pass at x serves the prediction, the nearest class, the cross-entropy and the first attack's first step; the pass
-  at x̂ serves ŷ and the cycle's first step.
-* All weight gradients are sums of products [..]ᵀ[..]: those of all steps of both attacks, and of the cross-entropy, are
-  added up where they arise.
+* The pass at x serves the prediction, the nearest class, the cross-entropy and the first attack's first step, and is
+  sent back once for both of the latter; the pass at x̂ serves ŷ and the cycle's first step.  The nearest class has the
+  gradients of all f_j − f_ŷ at x; that of log p_t, in the attack's first step, is a combination of them.
+* All weight gradients are sums of products [..]ᵀ[..], each added up where it arises: one for all steps of an attack.
 * The critic's losses see D_y alone, so their signals are multiples s̄ of those of ∇_x D_y: ρ_l = s̄ ∘ δ_l.  With the
   penalty's W̄_l = τ_{l−1}ᵀ δ_l the two products are one of half the size: W̄_l = (τ_{l−1} + s̄ ∘ h_{l−1})ᵀ δ_l.  So for
   the margin loss, which sees f_j − f_y alone.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as onp
 
-from .adjoint import Pass, Span, Sums, Unrolled, class_gaps, log_softmax, weight_gradients
+from .adjoint import ClassGaps, Pass, Span, Sums, Unrolled, log_softmax, weight_gradients
 from .attacks.gradient_sign import unit_rows
 from .attacks.targets import RunningConfidence, distances, nearest, random_class
 from .network import Params
@@ -77,7 +77,7 @@ def margin(params: Params, x, y, s: Margin) -> Step:
     n, net = len(x), Pass(params, x)
     k, rows, span = net.z.shape[1], onp.arange(n), Span(params[0][0], s.geometry)
     own = one_hot(y, k, net.z.dtype)
-    gaps = class_gaps(net, span, y, s.geometry)
+    gaps = ClassGaps(net, span, y, s.geometry).size
     hinge = (1 + net.z - onp.vecdot(net.z, own)[:, None] + s.epsilon * gaps) * (1 - own)
     j = hinge.argmax(axis=1)
     worst, size = hinge[rows, j], gaps[rows, j]
@@ -123,15 +123,15 @@ class ClassifierStep:
         self.confidence = self.p.max(axis=1)
 
     def attack(self, running: RunningConfidence, s: Generator, rng: onp.random.Generator | None = None) -> None:
-        z, self.span = self.at_x.z, Span(self.params[0][0], s.geometry)
+        z, self.span, gaps = self.at_x.z, Span(self.params[0][0], s.geometry), None
         if s.targets == "nearest":
-            gaps = class_gaps(self.at_x, self.span, self.predicted, s.geometry)
-            targets = nearest(z, distances(z, gaps, self.predicted), self.predicted)
+            gaps = ClassGaps(self.at_x, self.span, self.predicted, s.geometry)
+            targets = nearest(z, distances(z, gaps.size, self.predicted), self.predicted)
         else:
             targets = random_class(rng, z, self.predicted, weighted=s.targets == "softmax")
         C = {"running": running.value[targets], "own": self.confidence}.get(s.confidence, s.confidence)
         self.target_confidence = onp.full_like(self.confidence, C)
-        self.there = self._unrolled(self.at_x, None, self._one_hot(targets), self.target_confidence, s)
+        self.there = self._unrolled(self.at_x, None, self._one_hot(targets), self.target_confidence, s, gaps)
         self.images = self.x if self.there.c is None else self.x + self.span.pixels(self.there.c)
         self.at_x_hat = Pass(self.params, None, a=self.there.a)
         self.taken_for = self.at_x_hat.z.argmax(axis=1)
@@ -148,7 +148,7 @@ class ClassifierStep:
             d_bar = -s.critic_weight * share * sigmoid(-d)
             x_bar = D.to_input(D.backward(d_bar[:, None] * taken_for))
             del D
-            there = self.there.reverse(sums, x_bar, shared=True)
+            bars = self.there.reverse(sums, x_bar, shared=True)
         back = self._unrolled(self.at_x_hat, self.there.c, own, self.confidence, s.generator)
         del self.at_x_hat  # the attack has its own copy
         # x̂ and A_f(x̂) are x + coordinates: their difference to x needs no pixels
@@ -162,9 +162,10 @@ class ClassifierStep:
         }
         if s.generator.gradient != "detached":
             trip_bar = (2 * s.cycle_weight * share)[:, None]
-            home = back.reverse(sums, None, trip_bar * trip, trip_bar * trip_first)
-            own_bar = home.C + there.C if s.generator.confidence == "own" else home.C
-            z_bar += there.z + (own_bar * self.confidence)[:, None] * (own - self.p)
+            own_bar = back.reverse(sums, None, trip_bar * trip, trip_bar * trip_first).C
+            if s.generator.confidence == "own":
+                own_bar = own_bar + bars.C
+            z_bar += bars.z + (own_bar * self.confidence)[:, None] * (own - self.p)
         sums.add_pass(self.at_x, z_bar)
         return terms, sums.gradient(self.span)
 
@@ -172,8 +173,8 @@ class ClassifierStep:
         """`numerics.one_hot` of classes that need no check."""
         return onp.eye(self.p.shape[1], dtype=self.p.dtype)[classes]
 
-    def _unrolled(self, net: Pass, c, t, C, s: Generator) -> Unrolled:
-        return Unrolled(net, c, self.span, t, C, s.iterations, s.overshoot, s.eps, s.gradient, s.geometry)
+    def _unrolled(self, net: Pass, c, t, C, s: Generator, gaps: ClassGaps | None = None) -> Unrolled:
+        return Unrolled(net, c, self.span, t, C, s.iterations, s.overshoot, s.eps, s.gradient, s.geometry, gaps)
 
 
 def critic_step(critic_params: Params, x, y, x_hat, y_hat, noise_real, noise_fake, penalty_weight: float) -> Step:

@@ -59,9 +59,11 @@ def _unrolled_vjp(argnums, ans, args, kwargs):
 
     def vjp(g):
         first_order_only("unrolled", g)
-        attack, sums = deepcopy(tape[0]), Sums(layers(rest[7:]), x)  # `reverse` works in place
+        weights = rest[7:]
+        attack = deepcopy(tape[0], {id(a): a for a in weights})  # `reverse` works in place, though not on the weights
+        sums = Sums(layers(weights), x)
         bars = attack.reverse(sums, g)
-        x_bar = g + bars.a @ rest[7].T if attack.full else g
+        x_bar = g + bars.a @ weights[0].T if attack.full else g
         every = [None, x_bar, None, bars.C, None, None, None, None, None, *flat(sums.gradient(attack.span))]
         return tuple(every[i] for i in argnums)
 

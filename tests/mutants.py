@@ -581,29 +581,28 @@ MUTANTS = [
     # The second derivatives by hand
     Mutant(
         "twin-bias-signal", TWIN, "adjoint.py",
-        "into.add_upper(step.net.h, rho)\n",
-        "into.add_upper(step.net.h, rho)\n"
-        "            [b.__iadd__(signal.sum(axis=0)) for b, signal in zip(into.biases, step.delta)]\n",
+        "            into.add(l, tau, self.delta[l][at])\n",
+        "            into.add_signal(l, tau, self.delta[l][at])\n",
         "Biases are given the signal δ of the input gradient, in which they do not occur.",
     ),
     Mutant(
         "twin-without-softmax-curvature", TWIN, "adjoint.py",
-        "zeta = self.p * (onp.vecdot(self.p, Jv)[:, None] - Jv)", "zeta = 0 * Jv",
+        "zeta = s.p * (onp.vecdot(s.p, Jv)[:, None] - Jv)", "zeta = 0 * Jv",
         "The J v term (2b of the derivation) is dropped.",
     ),
     Mutant(
         "twin-without-second-order", TWIN, "adjoint.py",
-        "into.add([step.c, *tau], [beta * delta[0] +", "into.add([step.c, *(0 * v for v in tau)], [0 *",
+        "into.add(l, tau, self.delta[l][at])", "into.add(l, 0 * tau, self.delta[l][at])",
         "The term τᵀδ (2a of the derivation) is dropped.",
     ),
     Mutant(
         "twin-indicator-sign", TWIN, "adjoint.py",
-        "p_bar = self.sign * phi_bar, -i_bar * self.slope", "p_bar = self.sign * phi_bar, i_bar * self.slope",
+        "p_bar = s.sign * phi_bar, -c_bar * s.slope", "p_bar = s.sign * phi_bar, c_bar * s.slope",
         "The indicator's gradient has the wrong sign.",
     ),
     Mutant(
         "twin-indicator-of-one-step", TWIN, "adjoint.py",
-        "i_bar = self.move * along + i_bar", "i_bar = self.move * along",
+        "            c_bar[part] += bars.i[rows]\n", "",
         "Earlier indicators lose their share.",
     ),
     Mutant(
@@ -613,39 +612,58 @@ MUTANTS = [
     ),
     Mutant(
         "twin-norm-derivative", TWIN, "adjoint.py",
-        "-along * (root + 2 * phi / n) / (n * n)", "-along * (root + phi / n) / (n * n)",
+        "(math.sqrt(self.eps) + 2 * s.phi / s.n)", "(math.sqrt(self.eps) + s.phi / s.n)",
         "One of the two places of n in the step is forgotten.",
     ),
     Mutant(
         "twin-path-without-overshoot", TWIN, "adjoint.py",
-        "span_bar[rows] += ahead * part", "span_bar[rows] += part",
+        "by, rows = self.ahead * self.span.coordinates(rho)", "by, rows = self.span.coordinates(rho)",
         "Full mode forgets the overshoot on the path.",
-        (("adjoint.py", "first_bar[rows] += ahead * (part @ span.first)", "first_bar[rows] += part @ span.first"),),
     ),
     Mutant(
         "twin-first-layer-without-overshoot", TWIN, "adjoint.py",
-        "length * step.c, length * step.first", "length * step.c, step.move[:, None] * step.first",
+        "length * self.stacks.first[at]", "step.move[:, None] * self.stacks.first[at]",
         "The next pass is not at the next iterate.",
     ),
     Mutant(
         "twin-cotangent-unscaled", TWIN, "adjoint.py",
-        "moved[rows] += alpha * delta[0]", "moved[rows] += delta[0]",
+        "        delta *= alpha\n", "",
         "r̄ enters W̄_1 without the step's length.",
     ),
     Mutant(
         "twin-coordinates-forgotten", TWIN, "adjoint.py",
-        "+ gamma * later[rows], *delta[1:]]", ", *delta[1:]]",
+        "            signal[part] += gamma[part] * bars.a[rows]\n", "",
         "W̄_1 sees x where it should see the iterate.",
     ),
     Mutant(
         "twin-later-and-this", TWIN, "adjoint.py",
-        "into.add([step.c, *tau]", "later[rows] += rho[0]\n            into.add([step.c, *tau]",
+        "            signal[part] += gamma[part] * bars.a[rows]\n"
+        "            if part.start >= others:\n"
+        "                bars.a[rows] += rho[part.start - others : part.stop - others]\n",
+        "            if part.start >= others:\n"
+        "                bars.a[rows] += rho[part.start - others : part.stop - others]\n"
+        "            signal[part] += gamma[part] * bars.a[rows]\n",
         "A step's own signal is counted as a later one's.",
     ),
     Mutant(
         "fused-cycle-starts-at-x", FUSED, "adjoint.py",
-        "into.add_to(0, self.start, later)", "into.add_to(0, 0 * self.start, later)",
+        "into.add(0, self.start, bars.a)", "into.add(0, 0 * self.start, bars.a)",
         "W̄_1 sees x where the cycle starts at x̂.",
+    ),
+    Mutant(
+        "fused-first-step-by-order-of-classes", FUSED, "adjoint.py",
+        "onp.take_along_axis(s, self.others, axis=1)[:, None]", "s[:, None, 1:]",
+        "The first step combines the classes' gradients with one another's weights.",
+    ),
+    Mutant(
+        "fused-first-pass-lost", FUSED, "fused.py",
+        "z_bar += there.z + ", "z_bar += ",
+        "What the attack's first step leaves at x is not sent back.",
+    ),
+    Mutant(
+        "fused-first-pass-twice", FUSED, "adjoint.py",
+        "others = len(bars.z) if shared and i == 0 else 0", "others = len(bars.z) if shared else 0",
+        "In full mode every step's signal, not the first's alone, is left to the pass at x.",
     ),
     Mutant(
         "sum-of-whole-blocks", "test_adjoint.py::test_a_sum_of_products_grows_block_by_block", "adjoint.py",
@@ -696,7 +714,7 @@ MUTANTS = [
     ),
     Mutant(
         "fused-gaps-of-one-class", FUSED, "adjoint.py",
-        "classes[others] - classes[y][:, None]", "classes[others]",
+        "classes[self.others] - classes[y][:, None]", "classes[self.others]",
         "The nearest class by ‖∇f_j‖, not by ‖∇f_j − ∇f_y‖.",
     ),
     Mutant(

@@ -35,7 +35,7 @@ def test_the_classifier_step_s_floor_by_hand():
     upper, critic = second + last, 11 * 5
     assert floor(11, 13, 17, 3) == {
         products.NEAREST: 2 * (first + second),
-        products.FORWARD: 4 * upper + 2 * upper + 4 * 2 * first,
+        products.FORWARD: 3 * upper + 2 * upper + (4 + 3) * first,
         products.REVERSE: 4 * 2 * upper + first,
         products.WEIGHTS: 8 * upper + (2 + 4) * first,
         products.REST: first + upper + upper + critic,
@@ -44,7 +44,7 @@ def test_the_classifier_step_s_floor_by_hand():
     upper = second + last
     assert floor(11, 7, 17, 3) == {
         products.NEAREST: 2 * (gram + second),
-        products.FORWARD: 4 * upper + 2 * upper + 4 * gram,
+        products.FORWARD: 3 * upper + 2 * upper + 4 * gram,
         products.REVERSE: 4 * 2 * upper + first,
         products.WEIGHTS: 8 * upper + 2 * first + 4 * gram + first * 7 / 20,
         products.REST: first + upper + upper + critic + first * 7 / 20 + first,

@@ -149,7 +149,7 @@ def peak_memory(job: rows.Job) -> int:
 
 ADAM = "Adam"
 PARTS = (
-    (fused, "class_gaps", products.NEAREST),
+    (fused, "ClassGaps", products.NEAREST),
     (fused.Unrolled, "__init__", products.FORWARD),
     (fused.Unrolled, "reverse", products.REVERSE),
     (fused.Sums, "add", products.WEIGHTS),

@@ -60,19 +60,25 @@ def prepare(scale: str, epochs: int, seed: int = 0) -> Problem:
 
 
 def steady(p: Problem) -> bool:
-    """No example is so near a kink that rounding decides its side: float32 and float64 agree on the gradient."""
+    """No example is so near a kink that rounding decides its side, ours or another library's.
 
-    def gradient(dtype):
+    The gradient in float64 is that of float32, also where the images are off by a few roundings.
+    """
+
+    def gradient(dtype, roundings=0):
         def cast(tree):
             return [cast(part) if isinstance(part, list | tuple) else part.astype(dtype) for part in tree]
 
-        step = steps.ClassifierStep(cast(p.state.params), p.x.astype(dtype))
+        x = p.x.astype(dtype) * (1 + roundings * onp.finfo(dtype).eps)
+        step = steps.ClassifierStep(cast(p.state.params), x)
         step.attack(replace(p.state.running, value=p.state.running.value.astype(dtype)), p.defence.generator)
         _, found = step.gradient(p.y, cast(p.state.critic), cast(p.noise[2]), p.defence)
         return onp.concatenate([a.ravel() for layer in found for a in layer])
 
-    single, double = gradient(onp.float32), gradient(onp.float64)
-    return bool(onp.linalg.norm(single - double) <= 1e-4 * onp.linalg.norm(double))
+    double = gradient(onp.float64)
+    return all(
+        onp.linalg.norm(gradient(onp.float32, off) - double) <= 1e-4 * onp.linalg.norm(double) for off in (0, 4, -4)
+    )
 
 
 def batch(plan: Experiment, digits: Digits, state: State, x, y) -> Problem:

@@ -10,8 +10,9 @@ Layers have sizes s_0 = d, s_1, …, s_L = k.  On r rows
 
 Passes at the same point are counted once: x serves prediction, nearest class, cross-entropy and the attack's first
 step; x̂ serves ŷ and the cycle's first step.  Backward passes at the same point are one: so cross-entropy joins the
-first step's.  Rows that have arrived cost nothing, nor do rows outside S where only their effect on the loss counts;
-a row that arrives at a step has w̄ = 0 there: no tangent.
+first step's; and that step's w is a combination of the nearest class's ∇f_j − ∇f_ŷ.  Rows that have arrived cost
+nothing, nor do rows outside S where only their effect on the loss counts; a row that arrives at a step has w̄ = 0
+there: no tangent.
 
 The first layer is cheaper than the others, since every image in a step is x plus a combination of w_1, w_2, …, and
 every tangent w̄_m one of w_m and r̄.  So w_m W_1 once serves the next forward pass and the tangent; r̄ W_1 is one product
@@ -58,8 +59,9 @@ def classifier_step(sizes, critic, active: Active) -> dict[str, list[Product]]:
     forth, reverse = [], [(S, d, s_1)]
     for steps in (there, back):
         for i, (rows, moving) in enumerate(zip(steps, steps[1:])):
-            forth += (forward(upper, rows) if i else []) + backward(upper, rows)
-            forth += [(rows, s_1, s_1)] if narrow else [(rows, s_1, d), (moving, d, s_1)]
+            first = steps is there and not i
+            forth += (forward(upper, rows) if i else []) + ([] if first else backward(upper, rows))
+            forth += [(rows, s_1, s_1)] if narrow else [(0 if first else rows, s_1, d), (moving, d, s_1)]
     for steps, others in ((judged, n - judged[0]), (back, 0)):
         for i, (rows, moving) in enumerate(zip(steps, steps[1:])):
             reverse += forward(upper, moving) + backward(upper, rows + (0 if i else others))
