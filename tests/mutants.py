@@ -657,13 +657,13 @@ MUTANTS = [
     ),
     Mutant(
         "fused-first-pass-lost", FUSED, "fused.py",
-        "z_bar += there.z + ", "z_bar += ",
+        "z_bar += bars.z + ", "z_bar += ",
         "What the attack's first step leaves at x is not sent back.",
     ),
     Mutant(
         "fused-first-pass-twice", FUSED, "adjoint.py",
-        "others = len(bars.z) if shared and i == 0 else 0", "others = len(bars.z) if shared else 0",
-        "In full mode every step's signal, not the first's alone, is left to the pass at x.",
+        "bars.z, zeta = zeta[:others], zeta[others:]", "bars.z, others = zeta[:others], 0",
+        "It is sent back by the attack and by the pass at x.",
     ),
     Mutant(
         "sum-of-whole-blocks", "test_adjoint.py::test_a_sum_of_products_grows_block_by_block", "adjoint.py",
