@@ -1,11 +1,10 @@
 """Each defence's training step as a whole, by hand: every forward pass once, and nothing recorded.
 
-Twins of the functions of `steps`, on raw arrays.  The derivation is in `adjoint`; what is gained over its pieces,
-composed by autograd as in `twins`, is this:
+Twins of the functions of `steps`, on raw arrays.  The derivation is in `adjoint` and `attack_adjoint`; what is gained
+over its pieces, composed by autograd as in `twins`, is this:
 
 * The pass at x serves the prediction, the nearest class, the cross-entropy and the first attack's first step, and is
-  sent back once for both of the latter; the pass at x̂ serves ŷ and the cycle's first step.  The nearest class has the
-  gradients of all f_j − f_ŷ at x; that of log p_t, in the attack's first step, is a combination of them.
+  sent back once for both of the latter; the pass at x̂ serves ŷ and the cycle's first step.
 * All weight gradients are sums of products [..]ᵀ[..], each added up where it arises: one for all steps of an attack.
 * The critic's losses see D_y alone, so their signals are multiples s̄ of those of ∇_x D_y: ρ_l = s̄ ∘ δ_l.  With the
   penalty's W̄_l = τ_{l−1}ᵀ δ_l the two products are one of half the size: W̄_l = (τ_{l−1} + s̄ ∘ h_{l−1})ᵀ δ_l.  So for
@@ -18,7 +17,8 @@ from __future__ import annotations
 
 import numpy as onp
 
-from .adjoint import ClassGaps, Pass, Span, Sums, Unrolled, log_softmax, weight_gradients
+from .adjoint import ClassGaps, Pass, Span, log_softmax, weight_gradients
+from .attack_adjoint import Sums, Unrolled
 from .attacks.gradient_sign import unit_rows
 from .attacks.targets import RunningConfidence, distances, nearest, random_class
 from .network import Params

@@ -1,4 +1,4 @@
-"""Fast twins of the plain definitions: same names, same signatures, same dtypes, on the passes of `adjoint`.
+"""Fast twins of the plain definitions: same names, same signatures, same dtypes, by `adjoint` and `attack_adjoint`.
 
     logits           network.logits
     scores           critic.scores
@@ -19,7 +19,8 @@ from autograd.extend import defvjp_argnums, primitive
 from autograd.tracer import isbox
 
 from . import network
-from .adjoint import Pass, Span, Sums, Unrolled, weight_gradients
+from .adjoint import Pass, Span, weight_gradients
+from .attack_adjoint import Sums, Unrolled
 from .attacks.high_confidence import GRADIENT_MODES
 from .errors import InputError
 from .numerics import like, one_hot, stop_gradient
@@ -84,7 +85,7 @@ def unrolled(
     gradient: str = "truncated",
     geometry: str = "l2",
 ):
-    """Twin of `attacks.high_confidence.unrolled`, which see; first derivatives by `adjoint`, sections 2 to 6."""
+    """Twin of `attacks.high_confidence.unrolled`, which see; first derivatives by `attack_adjoint`."""
     if gradient not in GRADIENT_MODES:
         raise InputError(f"gradient = {gradient!r}: choose one of {', '.join(GRADIENT_MODES)}")
     if geometry not in ("l2", "linf"):

@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import problems, seeds
 
-from reference import adjoint, critic, fused, network, objectives, steps, twins
+from reference import adjoint, attack_adjoint, critic, fused, network, objectives, steps, twins
 from reference.attacks import as_model, targets
 from reference.attacks.gradient_sign import unit_rows
 from reference.attacks.high_confidence import unrolled
@@ -304,12 +304,12 @@ def test_adam_in_place_is_adam_to_the_last_bit(problem, seed, cacheful, dtype):
             assert a.dtype == b.dtype and np.array_equal(a, b)
 
 
-@given(seed=seeds, block=st.sampled_from((1, 7, adjoint.Sums.BLOCK)), sizes=st.tuples(*[st.integers(1, 9)] * 3))
+@given(seed=seeds, block=st.sampled_from((1, 7, attack_adjoint.Sums.BLOCK)), sizes=st.tuples(*[st.integers(1, 9)] * 3))
 def test_a_sum_of_products_grows_block_by_block(seed, block, sizes):
     rng, (n, i, o) = np.random.default_rng(seed), sizes
     pairs = [(rng.standard_normal((n, i)), rng.standard_normal((n, o))) for _ in range(3)]
-    sums = adjoint.Sums([(np.zeros((i, o)), np.zeros(o))], pairs[0][0])
-    with patch.object(adjoint.Sums, "BLOCK", block):
+    sums = attack_adjoint.Sums([(np.zeros((i, o)), np.zeros(o))], pairs[0][0])
+    with patch.object(attack_adjoint.Sums, "BLOCK", block):
         for left, right in pairs:
             sums.add(0, left, right)
     np.testing.assert_allclose(sums.sums[0], sum(left.T @ right for left, right in pairs), rtol=1e-12, atol=1e-12)

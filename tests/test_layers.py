@@ -12,7 +12,7 @@ ORDER = """
     network critic losses
     attacks.model attacks.result attacks.targets attacks.high_confidence attacks.deepfool attacks.carlini_wagner
     attacks.gradient_sign attacks.projected_gradient attacks.virtual attacks
-    risk reverse objectives adjoint twins optimise steps fused train evaluate
+    risk reverse objectives adjoint attack_adjoint twins optimise steps fused train evaluate
     standin toy figures experiment report pictures search
     conformance conformance.adapter conformance.cases conformance.judge conformance.diagnose conformance.report
     conformance.offline conformance.live
