@@ -93,26 +93,28 @@ class Sums:
 
 
 class Step(NamedTuple):
-    """The numbers that attack steps keep of each of their rows: section 5's letters, (rows,) each."""
+    """The numbers that a step, or several stacked, keep of each row: section 5's letters, (rows,) each.
+
+    p: (rows, k); sign: of log p_t − log C; move: u is move · q; goes: i_m; slope: σ'(C − p_t).
+    """
 
     p: onp.ndarray
-    """(rows, k)."""
     p_t: onp.ndarray
     C: onp.ndarray
     sign: onp.ndarray
-    """Of log p_t − log C."""
     phi: onp.ndarray
     n: onp.ndarray
     move: onp.ndarray
-    """u is move · q."""
     goes: onp.ndarray
-    """i_m."""
     slope: onp.ndarray
-    """σ'(C − p_t)."""
 
 
 class Stacks:
-    """The vectors of all rows of all steps, each step's below those of the step before."""
+    """The vectors of all rows of all steps, each step's below those of the step before.
+
+    h: h_1 … h_{L−1}; delta: δ_1 … δ_L; q: in coordinates; first: q W_1; rho: for ρ_1 …, in the place of what is used up
+    by then.
+    """
 
     def __init__(self, params: network.Params, span: Span, rows: int):
         widths = [W.shape[1] for W, _ in params]
@@ -122,9 +124,8 @@ class Stacks:
 
         self.params = params
         self.h, self.delta = [stack(width) for width in widths[:-1]], [stack(width) for width in widths]
-        self.first = stack(widths[0])  # q W_1
-        self.q = self.delta[0] if span.narrow else stack(span.width)  # in coordinates
-        self.rho = [self.first, *self.delta[1:]]  # in the place of what is used up by then
+        self.q, self.first = self.delta[0] if span.narrow else stack(span.width), stack(widths[0])
+        self.rho = [self.first, *self.delta[1:]]
 
     def tangents(self, tau, at: slice, into: Sums):
         """From τ_1 before its slopes to J v, adding each τᵀδ: section 2."""
@@ -145,17 +146,16 @@ class Stacks:
 
 
 class Cotangents:
-    """What the reverse carries from each step to the one before, (n, ..): the bars of section 5."""
+    """What the reverse carries from each step to the one before, a row per example.
+
+    r: r̄ W_1; in_span: r̄'s part in coordinates, or None; i: i_{m+1} c̄_{m+1}; moved: Σ_m α δ_1; C: C̄; z: of the first
+    pass's logits; a: of its a_1, from which all iterates' move on, Σ_m ρ_1.
+    """
 
     def __init__(self, r, in_span, k: int):
-        n, self.r, self.in_span = len(r), r, in_span
-        """r̄ W_1; r̄'s part in coordinates, or None."""
-        self.i = onp.zeros(n, r.dtype)
-        """i_{m+1} c̄_{m+1}."""
-        self.moved = onp.zeros_like(r)
-        """Σ_m α δ_1."""
-        self.C, self.z, self.a = onp.zeros(n, r.dtype), onp.zeros((n, k), r.dtype), onp.zeros_like(r)
-        """Of C; of the first pass's logits; of its a_1, from which all iterates' a_1 move on: Σ_m ρ_1."""
+        self.r, self.in_span = r, in_span
+        self.i, self.C, self.z = (onp.zeros(shape, r.dtype) for shape in (len(r), len(r), (len(r), k)))
+        self.moved, self.a = onp.zeros_like(r), onp.zeros_like(r)
 
 
 class Unrolled:

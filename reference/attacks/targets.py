@@ -54,11 +54,8 @@ def distances(z, gaps, labels):
 
 def nearest(z, away, labels):
     """The class of the smallest distance `away` (n, k); where all are infinite, the highest logit but the label's."""
-    found, nowhere = away.argmin(axis=1), ~onp.isfinite(away).any(axis=1)
-    if nowhere.any():
-        others = onp.where(one_hot(labels, z.shape[1], bool), -onp.inf, z)
-        found[nowhere] = others[nowhere].argmax(axis=1)
-    return found
+    others = onp.where(one_hot(labels, z.shape[1], bool), -onp.inf, z)
+    return onp.where(onp.isfinite(away).any(axis=1), away.argmin(axis=1), others.argmax(axis=1))
 
 
 def random_class(rng: onp.random.Generator, z: onp.ndarray, labels: onp.ndarray, weighted: bool = False):
