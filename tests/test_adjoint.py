@@ -304,6 +304,23 @@ def test_adam_in_place_is_adam_to_the_last_bit(problem, seed, cacheful, dtype):
             assert a.dtype == b.dtype and np.array_equal(a, b)
 
 
+@given(problems(), GEOMETRIES)
+def test_class_gaps_span_every_cotangent_of_sum_zero(problem, geometry):
+    """Norms of the classes' gradients, and the signals and coordinates of any such cotangent without a pass."""
+    rng, params, x, y = np.random.default_rng(0), problem.params, problem.x, problem.y
+    net, span = adjoint.Pass(params, x), adjoint.Span(params[0][0], geometry)
+    gaps = adjoint.ClassGaps(net, span, y, geometry)
+    np.testing.assert_allclose(gaps.size, objectives.gradient_gaps(params, x, y, geometry), rtol=1e-9, atol=1e-12)
+    s = rng.standard_normal(net.z.shape)
+    s -= s.mean(axis=1, keepdims=True)
+    *signals, _ = net.backward(s)
+    expected = signals if span.narrow else [*signals, net.to_input([*signals, s])]
+    found = [np.full_like(v, np.nan) for v in expected]
+    gaps.combine(s, found)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
 @given(seed=seeds, block=st.sampled_from((1, 7, attack_adjoint.Sums.BLOCK)), sizes=st.tuples(*[st.integers(1, 9)] * 3))
 def test_a_sum_of_products_grows_block_by_block(seed, block, sizes):
     rng, (n, i, o) = np.random.default_rng(seed), sizes
