@@ -115,8 +115,8 @@ class Pass:
         return self.m
 
     def forget(self):
-        """Let go what h can tell again, of a ReLU network without noise: a_1 and the slopes."""
-        self.a = self.m = None
+        """Let go the slopes, which h can tell again, of a ReLU network without noise."""
+        self.m = None
 
 
 def slope_of(h):

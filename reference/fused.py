@@ -21,6 +21,7 @@ from .adjoint import ClassGaps, Pass, Span, log_softmax, weight_gradients
 from .attack_adjoint import Sums, Unrolled
 from .attacks.gradient_sign import unit_rows
 from .attacks.targets import RunningConfidence, distances, nearest, random_class
+from .errors import InputError
 from .network import Params
 from .numerics import norm, one_hot, sigmoid, softplus
 from .objectives import Terms
@@ -114,11 +115,10 @@ def _second_and_first(tau, h, s_bar, delta) -> Params:
 
 
 class ClassifierStep:
-    """Twin of `steps.ClassifierStep`, which see."""
+    """Twin of `steps.ClassifierStep`, which see; works in place, so `attack` goes before each `gradient`."""
 
     def __init__(self, params: Params, x):
-        self.params, self.x, self.at_x = params, x, Pass(params, x)
-        self.a = self.at_x.a
+        self.params, self.x, self.at_x, self.there = params, x, Pass(params, x), None
         (self.log_p, self.p), self.predicted = log_softmax(self.at_x.z), self.at_x.z.argmax(axis=1)
         self.confidence = self.p.max(axis=1)
 
@@ -137,6 +137,9 @@ class ClassifierStep:
         self.taken_for = self.at_x_hat.z.argmax(axis=1)
 
     def gradient(self, y, critic_params: Params, noise, s: AdversaryCritic) -> Step:
+        there, self.there = self.there, None
+        if there is None:
+            raise InputError("ClassifierStep.gradient uses up what `attack` left: call that first, each time")
         loss, z_bar = _cross_entropy(self.log_p, self.p, y)
         dtype, changed = self.p.dtype, self.taken_for != self.predicted
         share = (changed / max(changed.sum(), 1)).astype(dtype)  # of an example in a mean over S
@@ -148,12 +151,12 @@ class ClassifierStep:
             d_bar = -s.critic_weight * share * sigmoid(-d)
             x_bar = D.to_input(D.backward(d_bar[:, None] * taken_for))
             del D
-            bars = self.there.reverse(sums, x_bar, shared=True)
-        back = self._unrolled(self.at_x_hat, self.there.c, own, self.confidence, s.generator)
-        del self.at_x_hat  # the attack has its own copy
+            bars = there.reverse(sums, x_bar, shared=True)
+        back = self._unrolled(self.at_x_hat, there.c, own, self.confidence, s.generator)
+        self.at_x_hat = None  # the attack has its own copy
         # x̂ and A_f(x̂) are x + coordinates: their difference to x needs no pixels
         trip = onp.zeros((len(own), self.span.width), dtype) if back.c is None else back.c
-        trip_first = back.a - self.a  # the first layer is linear: trip W_1
+        trip_first = back.a - self.at_x.a  # the first layer is linear: trip W_1
         squares = self.span.squares(trip, trip_first)
         terms: Terms = {
             "cross_entropy": (1, loss),

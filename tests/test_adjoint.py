@@ -238,6 +238,19 @@ def test_the_fused_steps(problem, generator, dtype, tolerance):
         compare(plain[name], fast[name], tolerance)
 
 
+@given(problems(), st.sampled_from(("truncated", "full", "detached")))
+def test_a_step_s_memory_is_used_up(problem, gradient):
+    """A gradient without an attack of its own is refused; after another attack it is the same."""
+    s, p = AdversaryCritic(generator=Generator(gradient=gradient)), problem
+    step, found = fused.ClassifierStep(p.params, p.x), []
+    for _ in range(2):
+        with pytest.raises(InputError, match="call that first"):
+            step.gradient(p.y, p.critic, p.noise_real, s)
+        step.attack(p.running, s.generator)
+        found.append(step.gradient(p.y, p.critic, p.noise_real, s))
+    assert_same_step(*found, 1e-12)
+
+
 def moved_by_rounding(single, double):
     """Whether float32 moves a step's terms or its gradient by more than 1e-5."""
     values = [[weight * value for weight, value in terms.values()] for terms, _ in (single, double)]
