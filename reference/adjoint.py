@@ -197,9 +197,12 @@ class ClassGaps:
             self.size[rows, self.others] = onp.abs(c).sum(axis=2)
 
     def combine(self, s, room):
-        """For the cotangent `s` (n, k), write δ_1 … δ_{L−1} and, if these are no coordinates, those of w to `room`."""
-        share = onp.take_along_axis(s, self.others, axis=1)[:, None]
-        for every, out in zip(self.kept, room, strict=True):
+        """For the cotangent `s` (n, k), write δ_1 … δ_{L−1} and, if these are no coordinates, those of w to `room`.
+
+        Once only: it lets go what it was kept for.
+        """
+        share, kept, self.kept = onp.take_along_axis(s, self.others, axis=1)[:, None], self.kept, []
+        for every, out in zip(kept, room, strict=True):
             onp.matmul(share, every, out=out[:, None])
 
 
