@@ -113,12 +113,19 @@ def agreeing(
     return {name: job for name, job in jobs.items() if found.get(name, 0) <= TOLERANCE}, found
 
 
+LARGE = 31 * 2**20
+"""Bytes of a block to allocate and free before anything is timed: glibc hands freed memory back to the system, so that
+every step pays for its pages anew, until it has seen a block as large (mallopt(3), M_MMAP_THRESHOLD).  Training has, by
+then: it loads the digits."""
+
+
 def interleave(jobs: dict[str, rows.Job], seconds: float, least: int = 5) -> dict[str, list[float]]:
     """Seconds of every repetition, the rows in turn, each round beginning with another.
 
     Every timed run follows an untimed one of the same row, as a step of training follows a step: else the row before
     it decides what is in the caches.
     """
+    onp.empty(LARGE, onp.uint8)
     times: dict[str, list[float]] = {name: [] for name in jobs}
     order, start = list(jobs), time.perf_counter()
     while len(times[order[0]]) < least or time.perf_counter() - start < seconds:
