@@ -12,6 +12,7 @@ from ..attacks.high_confidence import linearise_log_prob, newton_step
 from ..data import Digits, Split, load
 from ..errors import InputError
 from ..numerics import pick, predict, sigmoid, softmax
+from ..optimise import Adam, adam_step
 from ..settings import DEMO, PAPER, QUICK, Experiment, Generator
 from ..train import State, train
 
@@ -62,27 +63,36 @@ def prepare(scale: str, epochs: int, seed: int = 0) -> Problem:
 def steady(p: Problem) -> bool:
     """No example is so near a kink that rounding decides its side, ours or another library's.
 
-    Both steps' gradients in float64 are those of float32, also where the images are off by a few roundings.
+    Both steps, Adam included, are in float32 what they are in float64, also if the images are off by a few roundings.
     """
 
-    def gradients(dtype, roundings=0):
+    def moves(dtype, roundings=0):
         def cast(tree):
             return [cast(part) if isinstance(part, list | tuple) else part.astype(dtype) for part in tree]
 
+        def move(params, gradient, adam, rate):
+            adam = Adam(cast(adam.m), cast(adam.v), adam.t)
+            new, _ = adam_step(params, gradient, adam, rate, training.beta1, training.beta2)
+            return onp.concatenate([(a - b).ravel() for pair in zip(new, params) for a, b in zip(*pair)])
+
+        training, state = p.plan.training, p.state
         x, x_hat = ((image * (1 + roundings * onp.finfo(dtype).eps)).astype(dtype) for image in cast((p.x, p.x_hat)))
-        critic_params, (real, fake, judging) = cast(p.state.critic), cast(p.noise)
-        step = steps.ClassifierStep(cast(p.state.params), x)
-        step.attack(replace(p.state.running, value=p.state.running.value.astype(dtype)), p.defence.generator)
+        params, critic_params, (real, fake, judging) = cast(state.params), cast(state.critic), cast(p.noise)
+        step = steps.ClassifierStep(params, x)
+        step.attack(replace(state.running, value=state.running.value.astype(dtype)), p.defence.generator)
         _, theta = step.gradient(p.y, critic_params, judging, p.defence)
         _, omega = steps.critic_step(critic_params, x, p.y, x_hat, p.y_hat, real, fake, p.defence.penalty_weight)
-        return [onp.concatenate([a.ravel() for layer in found for a in layer]) for found in (theta, omega)]
+        return (
+            move(params, theta, state.adam, training.learning_rate),
+            move(critic_params, omega, state.critic_adam, p.defence.critic_learning_rate),
+        )
 
-    double = gradients(onp.float64)
+    double = moves(onp.float64)
     off = [sign * 8 * draw for draw in onp.random.default_rng(0).standard_normal((2, *p.x.shape)) for sign in (1, -1)]
     return all(
         onp.linalg.norm(single - exact) <= 1e-4 * onp.linalg.norm(exact)
         for roundings in (0, *off)
-        for single, exact in zip(gradients(onp.float32, roundings), double, strict=True)
+        for single, exact in zip(moves(onp.float32, roundings), double, strict=True)
     )
 
 
