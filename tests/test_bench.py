@@ -1,5 +1,6 @@
 """The benchmark: what it counts as floor, what it refuses to time, and that the whole of it runs."""
 
+import gc
 import json
 from importlib.util import find_spec
 
@@ -143,6 +144,12 @@ def test_rows_are_timed_in_turn_and_prepared_each_time():
     a, b = 2 * ["before a", "a"], 2 * ["before b", "b"]  # the first of both is not timed
     assert calls == a + b + b + a  # rounds take turns to begin
     assert [len(t) for t in times.values()] == [2, 2]
+
+
+def test_the_collector_passes_over_what_was_there_before():
+    frozen = []
+    measure.interleave({"a": rows.Job(lambda: frozen.append(gc.get_freeze_count()))}, 0, least=1)
+    assert min(frozen) > 1000 and gc.get_freeze_count() == 0
 
 
 def test_the_ratio_is_the_median_of_pairs():

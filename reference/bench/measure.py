@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from unittest.mock import patch
@@ -113,29 +114,40 @@ def agreeing(
     return {name: job for name, job in jobs.items() if found.get(name, 0) <= TOLERANCE}, found
 
 
-LARGE = 31 * 2**20
-"""Bytes of a block to allocate and free before anything is timed: glibc hands freed memory back to the system, so that
-every step pays for its pages anew, until it has seen a block as large (mallopt(3), M_MMAP_THRESHOLD).  Training has, by
-then: it loads the digits."""
-
-
 def interleave(jobs: dict[str, rows.Job], seconds: float, least: int = 5) -> dict[str, list[float]]:
     """Seconds of every repetition, the rows in turn, each round beginning with another.
 
     Every timed run follows an untimed one of the same row, as a step of training follows a step: else the row before
     it decides what is in the caches.
     """
-    onp.empty(LARGE, onp.uint8)
     times: dict[str, list[float]] = {name: [] for name in jobs}
     order, start = list(jobs), time.perf_counter()
-    while len(times[order[0]]) < least or time.perf_counter() - start < seconds:
-        for name in order:
-            for _ in "12":
-                jobs[name].before()
-                seconds_taken = timed(jobs[name].run)
-            times[name].append(seconds_taken)
-        order.append(order.pop(0))
+    with quiet_memory():
+        while len(times[order[0]]) < least or time.perf_counter() - start < seconds:
+            for name in order:
+                for _ in "12":
+                    jobs[name].before()
+                    seconds_taken = timed(jobs[name].run)
+                times[name].append(seconds_taken)
+            order.append(order.pop(0))
     return times
+
+
+@contextmanager
+def quiet_memory() -> Iterator[None]:
+    """Neither the allocator nor the garbage collector makes a step pay for what others left behind.
+
+    glibc hands freed memory back to the system, and every step pays for its pages anew, until a block as large has been
+    freed once (mallopt(3), M_MMAP_THRESHOLD); training has done so by then, when it loaded the digits.  The collector,
+    which a step of many objects sets off, would look through all that the imported libraries keep.
+    """
+    onp.empty(31 * 2**20, onp.uint8)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def timed(run: Callable[[], object]) -> float:
