@@ -1,4 +1,4 @@
-"""The second-order gradients, derived by hand: on raw arrays, four passes and one product per layer.
+"""The second-order gradients, derived by hand: on raw arrays, four passes and two products per layer.
 
 The attack moves an image along w = ∇_x log p_t(x), a derivative by the image.  Training differentiates the attacked
 image by the weights θ, so it needs the derivative by θ of a derivative by x.  "Double backpropagation" records the
@@ -27,8 +27,8 @@ scalar by the barred quantity.
 
        ζ = −(diag p − p pᵀ) J v + a (e_t − p),
 
-   and one ordinary backward pass of ζ, ρ_L = ζ, ρ_l = (ρ_{l+1} W_{l+1}ᵀ) ∘ m_l, gives W̄_l += h_{l−1}ᵀ ρ_l.  Both
-   products are one:
+   and one ordinary backward pass of ζ, ρ_L = ζ, ρ_l = (ρ_{l+1} W_{l+1}ᵀ) ∘ m_l, gives W̄_l += h_{l−1}ᵀ ρ_l.  With the
+   rows stacked both products are one; added one after the other they let ρ_l take the place of δ_l:
 
        W̄_l = [τ_{l−1}; h_{l−1}]ᵀ [δ_l; ρ_l],      b̄_l = Σ_rows ρ_l,      x̄ = ρ_1 W_1ᵀ.
 

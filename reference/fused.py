@@ -5,7 +5,7 @@ over its pieces, composed by autograd as in `twins`, is this:
 
 * The pass at x serves the prediction, the nearest class, the cross-entropy and the first attack's first step, and is
   sent back once for both of the latter; the pass at x̂ serves ŷ and the cycle's first step.
-* All weight gradients are sums of products [..]ᵀ[..], each added up where it arises: one for all steps of an attack.
+* All weight gradients are sums of products [..]ᵀ[..], each added up where it arises: τᵀδ and hᵀρ of all steps at once.
 * The critic's losses see D_y alone, so their signals are multiples s̄ of those of ∇_x D_y: ρ_l = s̄ ∘ δ_l.  With the
   penalty's W̄_l = τ_{l−1}ᵀ δ_l the two products are one of half the size: W̄_l = (τ_{l−1} + s̄ ∘ h_{l−1})ᵀ δ_l.  So for
   the margin loss, which sees f_j − f_y alone.
