@@ -16,10 +16,16 @@ from contextlib import closing  # noqa: E402
 from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from reference import experiment, pictures, report, settings  # noqa: E402
-from reference.command import Parser, answer  # noqa: E402
 from reference.errors import InputError  # noqa: E402
-from reference.files import write_json, write_text  # noqa: E402
+from reference.experiment import (
+    pictures,
+    plans,  # noqa: E402
+)
+from reference.experiment import run as experiment  # noqa: E402
+from reference.experiment import tables as report
+from reference.method import settings  # noqa: E402
+from reference.plumbing.command import Parser, answer  # noqa: E402
+from reference.plumbing.files import write_json, write_text  # noqa: E402
 
 CHECKPOINTS = "One file per defence and seed, rewritten after every epoch; `demo.py --resume` goes on from them.\n"
 
@@ -40,7 +46,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--paper", action="store_true", help="the paper's sizes (28×28, 1200-1200-1200); first says how long it takes"
     )
     add = parser.add_argument
-    every, cores = ",".join(settings.DEMO.defences), os.cpu_count() or 1
+    every, cores = ",".join(plans.DEMO.defences), os.cpu_count() or 1
     add("--defences", metavar="A,B,…", help=f"which ones, of {every} (default: all)")
     add(
         "--select",
@@ -59,14 +65,14 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def plan_from(args: argparse.Namespace) -> settings.Experiment:
+def plan_from(args: argparse.Namespace) -> plans.Experiment:
     """The settings that the command line asks for; InputError if they make no sense."""
     name = next((name for name in ("quick", "long", "paper") if getattr(args, name)), "demo")
     plan = getattr(settings, name.upper())
     if args.select == "robustness":
         if args.paper:
             raise InputError("--select robustness was searched at the demo's scale: leave out --paper")
-        plan = replace(plan, defences=settings.ROBUST)
+        plan = replace(plan, defences=plans.ROBUST)
     if args.defences is not None:
         names = [name.strip() for name in args.defences.split(",")]
         unknown = sorted(set(names) - set(plan.defences))
@@ -85,7 +91,7 @@ def plan_from(args: argparse.Namespace) -> settings.Experiment:
         value = getattr(args, option)
         if value is not None and not 1 <= value <= 1000:
             raise InputError(f"--{option} {value}: give 1 to 1000")
-    return settings.at_side(replace(plan, seeds=args.seeds or plan.seeds), args.side or plan.side)
+    return plans.at_side(replace(plan, seeds=args.seeds or plan.seeds), args.side or plan.side)
 
 
 class Bars:

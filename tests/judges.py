@@ -7,8 +7,8 @@ from calculus import assert_gradient, forward, surrogate, unroll
 from hypothesis import assume
 from strategies import MARGIN
 
-from reference import objectives
-from reference.settings import AdversaryCritic, Generator
+from reference.method import objectives
+from reference.method.settings import AdversaryCritic, Generator
 from reference.studies import measures
 
 SETTINGS = AdversaryCritic(critic_weight=0.7, cycle_weight=0.3, generator=Generator(iterations=3))

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import autograd.numpy as np
 import numpy as onp
 
-from reference import network
-from reference.numerics import relu
+from reference.method import network
+from reference.method.numerics import relu
 
 
 class Problem(NamedTuple):

@@ -15,7 +15,7 @@ from calculus import Held, forward
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from reference.attacks.targets import RunningConfidence
+from reference.method.targets import RunningConfidence
 
 MARGIN = 1e-4
 seeds = st.integers(0, 2**32 - 1)

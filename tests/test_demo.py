@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 from test_experiment import TINY
 
-from reference import experiment, pictures, settings
 from reference.errors import DivergenceError
-from reference.train import load_checkpoint
+from reference.experiment import pictures, plans
+from reference.experiment import run as experiment
+from reference.experiment.train import load_checkpoint
+from reference.method import settings
 
 ROOT = Path(__file__).parent.parent
 SPEC = importlib.util.spec_from_file_location("demo", ROOT / "demo.py")
@@ -27,7 +29,7 @@ SPEC.loader.exec_module(demo)
 SMALL = replace(
     TINY,
     training=replace(TINY.training, epochs=8),
-    defences={name: replace(d, hidden=(8,)) if name == "critic" else d for name, d in settings.QUICK.defences.items()},
+    defences={name: replace(d, hidden=(8,)) if name == "critic" else d for name, d in plans.QUICK.defences.items()},
 )
 RUN = ["--quick", "--defences", "undefended,critic", "--jobs", "2"]
 OPTIONS = "quick long paper defences select seeds epochs side hidden data out jobs resume help".split()
@@ -73,7 +75,7 @@ sys.path[:0] = {paths!r}
 import demo, test_demo
 
 if __name__ == "__main__":
-    demo.settings.QUICK = test_demo.SMALL
+    demo.plans.QUICK = test_demo.SMALL
     demo.pictures.draw_all = lambda *_: []
     sys.exit(demo.main(sys.argv[1:]))
 """
@@ -203,7 +205,7 @@ def test_help_names_every_option(capsys):
     text = capsys.readouterr().out
     assert left.value.code == 0
     assert sorted(set(re.findall(r"--(\w+)", text.split("\nWrites ")[0]))) == sorted(OPTIONS)
-    assert all(name in text.replace("\n", "").replace(" ", "") for name in settings.DEMO.defences)
+    assert all(name in text.replace("\n", "").replace(" ", "") for name in plans.DEMO.defences)
     assert "130" in text
 
 
@@ -211,11 +213,11 @@ def test_the_plan_is_what_was_asked_for():
     def plan(*argv):
         return demo.plan_from(demo.arguments(list(argv)))
 
-    assert plan() == settings.DEMO and plan("--paper") == settings.PAPER and plan("--long") == settings.LONG
+    assert plan() == plans.DEMO and plan("--paper") == plans.PAPER and plan("--long") == plans.LONG
     assert plan("--quick") == SMALL
     p = plan("--defences", "critic,margin", "--seeds", "4", "--side", "28", "--hidden", "30-20", "--epochs", "23")
     assert (list(p.defences), p.seeds, p.side) == (["critic", "margin"], 4, 28)
-    assert p.training == experiment.with_epochs(replace(settings.DEMO.training, hidden=(30, 20)), 23)
+    assert p.training == experiment.with_epochs(replace(plans.DEMO.training, hidden=(30, 20)), 23)
     assert plan("--hidden", "linear").training.hidden == ()
     assert demo.arguments([]).out == Path("results") and demo.arguments([]).jobs >= 1
 

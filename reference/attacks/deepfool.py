@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as onp
 
-from ..numerics import one_hot
+from ..method.numerics import one_hot
+from ..method.targets import nearest
+from .nearest import boundaries
 from .result import AttackResult, begin, check_targets, clip, describe, finish, require
-from .targets import boundaries, nearest
 
 
 def deepfool(

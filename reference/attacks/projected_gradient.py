@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as onp
 
 from ..errors import InputError
+from ..method.perturbations import unit_rows
 from .carlini_wagner import margins
-from .gradient_sign import unit_rows
 from .result import AttackResult, begin, clip, confirmed, describe, finish, require
 
 

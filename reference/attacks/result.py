@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as onp
 
-from ..checks import check_images, check_labels
 from ..errors import InputError
-from ..numerics import one_hot, predict
+from ..method.numerics import one_hot, predict
+from ..plumbing.checks import check_images, check_labels
 from .model import Model, as_model, warn_if_untrustworthy
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as onp
 
-from ..command import Parser, answer
 from ..errors import InputError
-from ..figures import save
-from ..files import write_json
-from ..report import grid
+from ..experiment.figures import save
+from ..experiment.tables import grid
+from ..plumbing.command import Parser, answer
+from ..plumbing.files import write_json
 from . import growth
 from .measure import FLOOR, JAX, OURS, PLAIN, TORCH, measure, pin
 from .problem import EPOCHS

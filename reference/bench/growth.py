@@ -10,11 +10,13 @@ import numpy as onp
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from .. import figures, network
-from ..attacks.targets import RunningConfidence
-from ..optimise import Adam
-from ..settings import DEMO, Generator
-from ..train import State
+from ..experiment import figures
+from ..experiment.plans import DEMO
+from ..experiment.train import State
+from ..method import network
+from ..method.adam import Adam
+from ..method.settings import Generator
+from ..method.targets import RunningConfidence
 from . import rows
 from .measure import OURS, PLAIN, ROWS, TORCH, interleave, note, peak_memory
 from .problem import Problem, batch

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import numpy as onp
 
-from .. import fused
+from ..by_hand import steps as fused
 from . import products, rivals, rows
 from .problem import Problem, active, prepare
 

@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 import numpy as onp
 
-from .. import critic, network, objectives, steps
-from ..attacks.high_confidence import linearise_log_prob, newton_step
 from ..data import Digits, Split, load
 from ..errors import InputError
-from ..numerics import pick, predict, sigmoid, softmax
-from ..optimise import Adam, adam_step
-from ..settings import DEMO, PAPER, QUICK, Experiment, Generator
-from ..train import State, train
+from ..experiment.plans import DEMO, PAPER, QUICK, Experiment
+from ..experiment.train import State, train
+from ..method import critic, network, objectives, steps
+from ..method.adam import Adam, adam_step
+from ..method.generator import linearise_log_prob, newton_step
+from ..method.numerics import pick, predict, sigmoid, softmax
+from ..method.settings import Generator
 
 TINY = replace(DEMO.defences["critic"], hidden=(32,), generator=Generator(iterations=1))
 SCALES = {"demo": DEMO, "paper": PAPER, "quick": replace(QUICK, defences={"critic": TINY})}

@@ -15,12 +15,14 @@ from typing import NamedTuple
 import numpy as onp
 from autograd import grad
 
-from .. import adjoint, fused, network, objectives, steps
 from ..attacks import deepfool, high_confidence
-from ..attacks.targets import nearest_class
-from ..numerics import predict
-from ..optimise import adam_step
-from ..train import _critic_steps
+from ..attacks.nearest import nearest_class
+from ..by_hand import steps as fused
+from ..by_hand.model import from_params
+from ..experiment.train import _critic_steps
+from ..method import network, objectives, steps
+from ..method.adam import adam_step
+from ..method.numerics import predict
 from .problem import Problem
 
 CLASSIFIER, NEAREST, CRITIC = "classifier step", "nearest class", "critic step"
@@ -87,7 +89,7 @@ def plain(p: Problem) -> dict[str, Job]:
 
 def ours(p: Problem) -> dict[str, Job]:
     """The twins that training uses."""
-    return numpy_row(p, fused, adjoint.as_model(p.state.params))
+    return numpy_row(p, fused, from_params(p.state.params))
 
 
 def numpy_row(p: Problem, via: ModuleType, model) -> dict[str, Job]:

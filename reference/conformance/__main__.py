@@ -13,9 +13,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..command import Parser, answer
 from ..errors import InputError
-from ..files import write_json
+from ..plumbing.command import Parser, answer
+from ..plumbing.files import write_json
 from . import offline, report
 from .adapter import CHOICES, Adapter
 from .cases import LEVELS, Case, load, read
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     with Live(args.adapter, args.timeout) as adapter:
         if args.random is not None:
             try:
-                from .random_cases import search
+                from .make.random_cases import search
             except ImportError as error:
                 raise InputError(
                     f"--random needs our definitions: install autograd and hypothesis ({error})"

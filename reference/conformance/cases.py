@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import load_npz
+from ..plumbing.files import load_npz
 from .adapter import CHOICES
 
 VERSION = "1.0"

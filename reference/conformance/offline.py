@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import load_npz, save_npz, write_text
+from ..plumbing.files import load_npz, save_npz, write_text
 from .adapter import CHOICES, Adapter
 from .cases import VERSION, Case, cast, encode, flatten
 from .judge import AdapterError, Missing

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import wrap
 from xml.etree import ElementTree
 
-from ..files import write_text
+from ..plumbing.files import write_text
 from .cases import LEVELS, Case, catalogue, flatten, load
 from .diagnose import first_difference
 from .judge import STATUSES, TOLERANCE, Result

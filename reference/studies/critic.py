@@ -36,21 +36,24 @@ import numpy as onp
 from autograd import grad
 from matplotlib.figure import Figure
 
-from .. import adjoint, critic, fused, network, steps
 from ..attacks import deepfool, high_confidence
-from ..attacks.targets import RunningConfidence
+from ..by_hand import steps as fused
+from ..by_hand.model import from_params
+from ..by_hand.twins import TWINS
 from ..data import Digits
 from ..errors import DivergenceError
-from ..evaluate import evaluate
-from ..experiment import SHEET_CONFIDENCE
-from ..figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
-from ..network import Params
-from ..numerics import pick, predict, relu, sigmoid, softmax
-from ..optimise import Adam, adam_step, decayed
-from ..report import grid
-from ..settings import DEMO, AdversaryCritic, Training
-from ..train import error
-from ..twins import TWINS
+from ..experiment.evaluate import evaluate
+from ..experiment.figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
+from ..experiment.plans import DEMO
+from ..experiment.run import SHEET_CONFIDENCE
+from ..experiment.tables import grid
+from ..experiment.train import error
+from ..method import critic, network, steps
+from ..method.adam import Adam, adam_step, decayed
+from ..method.network import Params
+from ..method.numerics import pick, predict, relu, sigmoid, softmax
+from ..method.settings import AdversaryCritic, Training
+from ..method.targets import RunningConfidence
 from .measures import robustness
 from .study import DIGIT_SIZES, ROBUSTNESS, Records, Size, by_name, compare, differences, digits, entry, seeds, values
 
@@ -200,7 +203,7 @@ def as_classifier(f: Params, D: Params, data: Digits, images: int, of) -> dict:
 
 def as_detector(f: Params, D: Params, data: Digits, images: int, of) -> dict:
     """What D makes of images attacked on f: to C = 0.8, and ("own") to the confidence of the clean image."""
-    model, found = adjoint.as_model(f), {}
+    model, found = from_params(f), {}
     x, y = data.test.x[:images], data.test.y[:images]
     for C, suffix in ((SHEET_CONFIDENCE, ""), (None, "_own")):
         attacked = high_confidence(model, x, ("true", y), C)

@@ -16,12 +16,14 @@ from dataclasses import replace
 import numpy as onp
 from matplotlib.figure import Figure
 
-from .. import fused, losses, objectives
-from ..figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
-from ..numerics import predict
-from ..report import grid
-from ..settings import DEMO, AdversaryCritic
-from ..train import State, train
+from ..by_hand import steps as fused
+from ..experiment.figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
+from ..experiment.plans import DEMO
+from ..experiment.tables import grid
+from ..experiment.train import State, train
+from ..method import losses, objectives
+from ..method.numerics import predict
+from ..method.settings import AdversaryCritic
 from .measures import robustness, with_objective
 from .study import DIGIT_SIZES, ROBUSTNESS, Records, Size, by_name, differences, digits, entry, values
 

@@ -26,14 +26,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from .. import adjoint, toy
 from ..attacks import as_model
-from ..data import Split
-from ..experiment import with_epochs
-from ..figures import BLACK, FONT, KNOWN, SKY, VERMILLION, caption, look, plain
-from ..report import grid
-from ..settings import AdversarialTraining, Defence, Margin, Training, Undefended, VirtualAdversarial
-from ..train import error, train
+from ..by_hand.model import from_params
+from ..data import Split, toy
+from ..experiment.figures import BLACK, FONT, KNOWN, SKY, VERMILLION, caption, look, plain
+from ..experiment.run import with_epochs
+from ..experiment.tables import grid
+from ..experiment.train import error, train
+from ..method.settings import AdversarialTraining, Defence, Margin, Training, Undefended, VirtualAdversarial
 from .measures import FIRST_TOY, calibrated, on_toy
 from .study import Records, by_name, compare, entry, listed, seeds, values
 
@@ -95,7 +95,7 @@ def measure(defences: Sequence[Defence], size: Size, seed: int) -> dict:
     for defence in defences:
         params = train(data, defence, size.training, seed).params
         about = {"radius": getattr(defence, "epsilon", None), "validation": error(params, *data.validation)}
-        found.append(about | on_toy(adjoint.as_model(calibrated(params, data.validation)), data))
+        found.append(about | on_toy(from_params(calibrated(params, data.validation)), data))
     chosen = min(reversed(found), key=lambda one: one["validation"])
     keep = ("radius", "error", "attacked_I")
     return chosen | {

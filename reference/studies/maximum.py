@@ -6,7 +6,7 @@ the cross-entropy of test images: one each from several starts, among them every
 several starts.  A search yields lower bounds, so both are also taken over a finite set of shared perturbations (zero,
 the shared one found, and those found for the first images), where the two maxima are exact.
 
-Networks: undefended; the defences at their settings for robustness (`settings.ROBUST`); and trained on eq. 1 itself,
+Networks: undefended; the defences at their settings for robustness (`plans.ROBUST`); and trained on eq. 1 itself,
 the loss at x + r alone, with r from 5 steps of projected gradient in each batch, one each or one shared by the batch.
 
 Reach of a perturbation: [L(x + r) − L(x)] / [L(x + r*) − L(x)], means over images, r* the strongest found for each.
@@ -25,18 +25,18 @@ from types import SimpleNamespace
 import numpy as onp
 from matplotlib.figure import Figure
 
-from .. import fused
-from ..adjoint import as_model
-from ..attacks.gradient_sign import gradient_step, unit_rows
-from ..attacks.virtual import virtual_direction
-from ..figures import COLOURS, FONT, MARKERS, caption, look, plain
-from ..network import logits
-from ..numerics import one_hot
-from ..report import NAMES, grid
-from ..risk import candidate_losses, example_losses, robust_risk, universal_risk, worst_perturbation
-from ..settings import ROBUST, AdversarialTraining, Defence
-from ..train import State, error, train
-from ..twins import TWINS
+from ..by_hand import steps as fused
+from ..by_hand.model import from_params as as_model
+from ..by_hand.twins import TWINS
+from ..experiment.figures import COLOURS, FONT, MARKERS, caption, look, plain
+from ..experiment.plans import ROBUST
+from ..experiment.tables import NAMES, grid
+from ..experiment.train import State, error, train
+from ..method.network import logits
+from ..method.numerics import one_hot
+from ..method.perturbations import gradient_step, unit_rows, virtual_direction
+from ..method.risk import candidate_losses, example_losses, robust_risk, universal_risk, worst_perturbation
+from ..method.settings import AdversarialTraining, Defence
 from .study import DIGIT_SIZES, Records, Size, by_name, differences, digits, entry, values
 
 SIZES = {name: (size, 20) for name, size in DIGIT_SIZES.items()}

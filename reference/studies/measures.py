@@ -6,15 +6,17 @@ from types import SimpleNamespace
 
 import numpy as onp
 
-from .. import adjoint, fused, losses, objectives, steps, toy
 from ..attacks import Model, deepfool, high_confidence
-from ..data import Digits, Split
-from ..evaluate import Evaluation, evaluate
-from ..experiment import attack_shown
-from ..network import Params, logits
-from ..numerics import predict
-from ..standin import StandIn
-from ..twins import TWINS
+from ..by_hand import steps as fused
+from ..by_hand.model import from_params
+from ..by_hand.twins import TWINS
+from ..data import Digits, Split, toy
+from ..experiment.evaluate import Evaluation, evaluate
+from ..experiment.run import attack_shown
+from ..experiment.standin import StandIn
+from ..method import losses, objectives, steps
+from ..method.network import Params, logits
+from ..method.numerics import predict
 
 FIRST_TOY = 100
 """`toy.load`'s seed of the studies' seed 0: no sample on which settings were found, or that the demo shows."""
@@ -26,7 +28,7 @@ def robustness(params: Params, data: Digits, images: int, stand_in: StandIn | No
     Attacks start from the true label.  -> {error, deepfool, high_confidence, success} and for one seed's sake half of
     each 95 % interval, {.._half}.  With a `stand_in`, what images attacked to C = 0.8 look like to it: `looks_like`.
     """
-    model = adjoint.as_model(params)
+    model = from_params(params)
     x, y = data.test.x[:images], data.test.y[:images]
     found = evaluate(model, x, y, {"deepfool": deepfool, "high_confidence": high_confidence})
     whole = Evaluation(predict(model.logits(data.test.x)), data.test.y, {})

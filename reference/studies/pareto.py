@@ -4,7 +4,7 @@ Each defence is trained at five strengths around the demo's (ε of adversarial t
 the margin loss; λ of the critic), all else as in the demo; at strength 0 all are the undefended network, up to the
 critic's cycle term.  Adversarial training comes in both of its geometries, L2 where nothing is said.  With --full all
 take 60 epochs, the demo's 115 cut short: at λ = 2 that ends while the classifier's confidence has collapsed, from which
-it recovers in the 115 of `reference.search`.
+it recovers in the 115 of `reference.experiment.search`.
 
 Error is of all test images, ρ of the images attacked, from the true label.  Nothing is chosen by them: every setting
 that was trained is shown.  A setting is on the front of (error, ρ), means over seeds, if no other has at most its error
@@ -19,10 +19,11 @@ from dataclasses import replace
 import numpy as onp
 from matplotlib.figure import Figure
 
-from ..figures import FONT, caption, look, plain
-from ..report import grid
-from ..settings import DEMO, AdversarialTraining, Defence, Margin, Undefended, VirtualAdversarial
-from ..train import train
+from ..experiment.figures import FONT, caption, look, plain
+from ..experiment.plans import DEMO
+from ..experiment.tables import grid
+from ..experiment.train import train
+from ..method.settings import AdversarialTraining, Defence, Margin, Undefended, VirtualAdversarial
 from .measures import robustness
 from .study import DIGIT_SIZES, Records, Size, by_name, compare, digits, entry, values
 

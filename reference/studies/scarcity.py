@@ -21,13 +21,14 @@ from typing import NamedTuple
 import numpy as onp
 from matplotlib.figure import Figure
 
-from .. import fused
+from ..by_hand import steps as fused
 from ..data import Split
-from ..experiment import with_epochs
-from ..figures import FONT, caption, look, plain
-from ..report import grid
-from ..settings import DEMO, QUICK, Training, Undefended
-from ..train import error, train
+from ..experiment.figures import FONT, caption, look, plain
+from ..experiment.plans import DEMO, QUICK
+from ..experiment.run import with_epochs
+from ..experiment.tables import grid
+from ..experiment.train import error, train
+from ..method.settings import Training, Undefended
 from .study import Records, by_name, compare, digits, entry, seeds, values
 
 DECAYS = (3e-4, 1e-3, 3e-3, 1e-2)

@@ -17,8 +17,8 @@ import numpy as onp
 from scipy import stats
 
 from ..errors import InputError
-from ..report import NAMES, PEOPLE, grid
-from ..standin import UNSURE, kinds
+from ..experiment.standin import UNSURE, kinds
+from ..experiment.tables import NAMES, PEOPLE, grid
 
 KEY, ANSWERS = "survey key", "survey answers"
 STAND_IN = "stand-in: "  # an annotator's name that begins so is in the key

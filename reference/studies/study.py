@@ -26,14 +26,14 @@ from types import ModuleType
 
 import numpy as onp
 
-from .. import settings
 from ..data import load
 from ..errors import InputError
-from ..experiment import with_epochs
-from ..figures import save
-from ..files import write_json, write_text
-from ..runs import collect
-from ..settings import Training
+from ..experiment import plans
+from ..experiment.figures import save
+from ..experiment.run import with_epochs
+from ..method.settings import Training
+from ..plumbing.executors import collect
+from ..plumbing.files import write_json, write_text
 
 Records = Sequence[dict]
 SHIPPED = Path(__file__).parents[1] / "gallery" / "studies"
@@ -57,9 +57,9 @@ ROBUSTNESS = {
 """Quantities of `measures.robustness`, for `differences`."""
 
 DIGIT_SIZES = {
-    "quick": Size(with_epochs(settings.QUICK.training, 1), 1, 30),
-    "preview": Size(with_epochs(settings.DEMO.training, 12), 1, 300),
-    "full": Size(with_epochs(settings.DEMO.training, 60), 3, 1000),
+    "quick": Size(with_epochs(plans.QUICK.training, 1), 1, 30),
+    "preview": Size(with_epochs(plans.DEMO.training, 12), 1, 300),
+    "full": Size(with_epochs(plans.DEMO.training, 60), 3, 1000),
 }
 
 
@@ -190,4 +190,4 @@ def seeds(records: Records) -> str:
 
 def digits():
     """The digits of all studies."""
-    return load(settings.DEMO.side)
+    return load(plans.DEMO.side)

@@ -21,19 +21,19 @@ from pathlib import Path
 
 import numpy as onp
 
-from .. import adjoint
 from ..attacks import high_confidence
 from ..attacks.result import require
+from ..by_hand.model import from_params
 from ..data import Digits
 from ..errors import InputError
-from ..experiment import SHEET_CONFIDENCE, digits
-from ..files import load_npz, write_json, write_text
-from ..network import Params
-from ..numerics import pick, predict, softmax
-from ..report import NAMES
-from ..standin import StandIn
-from ..train import fingerprint as data_fingerprint
-from ..train import load_checkpoint
+from ..experiment.run import SHEET_CONFIDENCE, digits
+from ..experiment.standin import StandIn
+from ..experiment.tables import NAMES
+from ..experiment.train import fingerprint as data_fingerprint
+from ..experiment.train import load_checkpoint
+from ..method.network import Params
+from ..method.numerics import pick, predict, softmax
+from ..plumbing.files import load_npz, write_json, write_text
 from .scoring import ANSWERS, KEY, STAND_IN, as_text, fingerprint, read, score
 
 PAGE = Path(__file__).with_name("survey.html")
@@ -140,7 +140,7 @@ def choose(networks: dict[str, Params], data: Digits, images: int, checks: int) 
     x, y = data.test.x[:CANDIDATES], data.test.y[:CANDIDATES]
     fit, sure, attacked = onp.ones(len(x), bool), onp.ones(len(x)), {}
     for name, params in networks.items():
-        model = adjoint.as_model(params)
+        model = from_params(params)
         p = softmax(model.logits(x))
         found = high_confidence(model, x, ("true", y), SHEET_CONFIDENCE)
         # What is shown has 8 bits a pixel, so it is judged with 8 bits.

@@ -25,16 +25,19 @@ from dataclasses import replace
 import numpy as onp
 from matplotlib.figure import Figure
 
-from .. import adjoint, critic, fused, losses, objectives
 from ..attacks import high_confidence
-from ..experiment import SHEET_CONFIDENCE
-from ..figures import BLUE, FONT, MARKERS, ORANGE, caption, plain
-from ..numerics import pick, predict
-from ..objectives import fixed
-from ..report import grid
-from ..settings import DEMO, AdversaryCritic
-from ..standin import StandIn
-from ..train import State, train
+from ..by_hand import steps as fused
+from ..by_hand.model import from_params
+from ..experiment.figures import BLUE, FONT, MARKERS, ORANGE, caption, plain
+from ..experiment.plans import DEMO
+from ..experiment.run import SHEET_CONFIDENCE
+from ..experiment.standin import StandIn
+from ..experiment.tables import grid
+from ..experiment.train import State, train
+from ..method import critic, losses, objectives
+from ..method.numerics import pick, predict
+from ..method.objectives import fixed
+from ..method.settings import AdversaryCritic
 from .measures import robustness, with_objective
 from .study import DIGIT_SIZES, ROBUSTNESS, Records, Size, by_name, compare, differences, digits, entry, values
 
@@ -106,7 +109,7 @@ def ten(y) -> onp.ndarray:
 
 def sheet(state: State, x, y) -> dict:
     """`ten` images attacked to C = 0.8: {pixels: in %, as hexadecimal bytes; taken_for: classes, None for failed}."""
-    model, rows = adjoint.as_model(state.params), ten(y)
+    model, rows = from_params(state.params), ten(y)
     attacked = high_confidence(model, x[rows], ("true", y[rows]), SHEET_CONFIDENCE)
     classes = predict(model.logits(attacked.images)).tolist()
     return {

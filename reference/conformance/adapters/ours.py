@@ -10,17 +10,17 @@ from functools import partial
 import numpy as np
 from autograd import make_vjp as pull_input
 
-from ... import adjoint, losses, network, objectives
 from ...attacks import as_model, carlini_wagner, deepfool, high_confidence
-from ...attacks.gradient_sign import gradient_step
-from ...attacks.high_confidence import linearise_log_prob, newton_step
-from ...attacks.targets import RunningConfidence, distances, nearest
-from ...attacks.virtual import virtual_direction
-from ...numerics import norm, one_hot, pick, predict, softmax
-from ...optimise import Adam, adam_step
-from ...reverse import make_vjp
-from ...settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
-from ...twins import TWINS
+from ...by_hand.model import from_params
+from ...by_hand.twins import TWINS
+from ...method import losses, network, objectives
+from ...method.adam import Adam, adam_step
+from ...method.generator import linearise_log_prob, newton_step
+from ...method.numerics import norm, one_hot, pick, predict, softmax
+from ...method.perturbations import gradient_step, virtual_direction
+from ...method.reverse import make_vjp
+from ...method.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
+from ...method.targets import RunningConfidence, distances, nearest
 
 
 class Ours:
@@ -187,4 +187,4 @@ def plain_model(params):
 
 
 plain = Ours("reference, plain definitions", objectives.PLAIN, plain_model)
-twins = Ours("reference, adjoint twins", TWINS, adjoint.as_model)
+twins = Ours("reference, adjoint twins", TWINS, from_params)

@@ -1,0 +1,323 @@
+"""The attack's reverse pass, derived by hand: `adjoint` continued, with its letters.
+
+5. One attack step (attacks/high_confidence.py) is r_m = r_{m−1} + c_m u_m with u = (√ε + φ/n) w/n, c_m = c_{m−1} i_m,
+   i_m = round(σ(C − p_t)).  Backwards, from the last step to the first, with r̄ the cotangent of r_m:
+
+       ū = c_m r̄,   c̄_m = ⟨r̄, u⟩ + i_{m+1} c̄_{m+1},   ī_m = c_{m−1} c̄_m,
+
+   and the straight-through indicator passes ī σ'(C − p_t) to C and its negative to p_t; since p_t = exp log p_t, that
+   adds −p_t ī σ'(C − p_t) to a.  An example that stops at step m has c_m = 0: the step moves nothing but ī_m still
+   flows; from there on all its cotangents are 0, so it is dropped from later steps, forwards and backwards.
+   Truncated mode stops here: r̄ is the same at every step, none waits for another, and all of them are reversed as
+   one batch, M·n rows high.  Full mode adds (1+o) x̄ of step m to r̄ before step m−1.
+
+6. Where the products go.  u is a multiple of q = w (L∞: q = sign w), and w̄ = α r̄ + β q with two numbers α, β per
+   example.  The first layer is linear, so with q W_1 at hand three things need no product with W_1: the next iterate's
+   a_1, which moves by (1+o) c_m u W_1; this step's tangent τ_1 = (α r̄ W_1 + β q W_1) ∘ m_1; and ⟨r̄, w⟩ = ⟨r̄ W_1, δ_1⟩.
+   And the rows of W̄_1 sort themselves: r̄ and x are the same at every step, so
+
+       Σ_m w̄ᵀ δ_1 + x̂_mᵀ ρ_1 = [r̄; x]ᵀ [Σ_m α δ_1; Σ_m ρ_1] + Σ_m [β q; x̂_m − x]ᵀ [δ_1; ρ_1].
+
+   What is left are q and x̂_m − x = x̂_0 − x + Σ_{j<m} γ_j q_j, where (1+o) c_j u_j = γ_j q_j; x̂_0 is x, or in the cycle
+   where it starts.  Sorted by q, with a sum that grows as the reverse goes back, one row for each remains, and no
+   iterate need be kept (^m: of step m):
+
+       Σ_m [β q; x̂_m − x]ᵀ [δ_1; ρ_1]^m = Σ_j q_jᵀ (β_j δ_1^j + γ_j Σ_{m>j} ρ_1^m) + (x̂_0 − x)ᵀ Σ_m ρ_1^m.
+
+   In L2 q is a combination of W_1's columns, q = δ_1 W_1ᵀ.  If these are fewer than pixels, keep the coefficients
+   (`Span`): q W_1 = δ_1 G and ‖q‖² = ⟨δ_1, δ_1 G⟩ with the Gram matrix G = W_1ᵀ W_1, and the last sum is W_1 times one
+   of coefficients.  No step sees a pixel then.  What full mode adds to r̄ lies in the span too, and so does all of the
+   cycle, which starts at x̂ and whose r̄ is a multiple of its own x̂_m − x.
+
+7. The pass at x is shared.  The nearest class has the gradients of all f_j − f_ŷ there (`ClassGaps`).  Their cotangents
+   e_j − e_ŷ span every one whose entries sum to 0: e_t − p = Σ_j (t_j − p_j) (e_j − e_ŷ).  So the first step's δ_l and
+   its w are combinations, with weights t_j − p_j, and need no pass.  In reverse that step's ζ and the cross-entropy's
+   p − e_y go back through the pass at x together.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as onp
+
+from ..method import network
+from .passes import ClassGaps, Pass, Span, column_sums, log_softmax, slope_of
+
+ALL = slice(None)
+
+
+class Sums:
+    """θ's weight gradients while they grow: each layer's sum of products [..]ᵀ[..], each added at once."""
+
+    BLOCK = 2**19
+    """Numbers of a product that are computed, and added to the sum, while they are in the cache."""
+
+    def __init__(self, params: network.Params, x):
+        self.at_x = onp.zeros((len(x), len(params[0][1])), x.dtype)  # Σ of the ρ_1 of each example
+        self.pixels = [(x, self.at_x)]
+        self.sums = [None] * len(params)
+        self.biases = [onp.zeros_like(b) for _, b in params]
+
+    def add(self, l, left, right):
+        """leftᵀ right to W̄_{l+1}; for the first layer `left` is in coordinates."""
+        total = self.sums[l]
+        if total is None:
+            self.sums[l] = left.T @ right
+            return
+        rows = max(1, self.BLOCK // total.shape[1])
+        for i in range(0, len(total), rows):
+            total[i : i + rows] += left[:, i : i + rows].T @ right
+
+    def add_signal(self, l, h, rho):
+        """What an ordinary backward pass leaves in layer l + 1: W̄ = hᵀρ, b̄ = Σ_rows ρ."""
+        self.add(l, h, rho)
+        self.biases[l] += column_sums(rho)
+
+    def add_pass(self, net: Pass, z_bar):
+        """What an ordinary backward pass at x leaves, for the cotangent `z_bar` of its logits."""
+        first, *rho = net.backward(z_bar)
+        self.at_x += first
+        for l, signal in enumerate(rho, start=1):
+            self.add_signal(l, net.h[l], signal)
+
+    def gradient(self, span: Span) -> network.Params:
+        """[(W̄_l, b̄_l), …]."""
+        left, right = (onp.concatenate(part) for part in zip(*self.pixels, strict=True))
+        first, in_span = left.T @ right, self.sums[0]
+        self.biases[0] = column_sums(self.at_x)
+        if in_span is not None:
+            first += span.to_weights(in_span)
+        return list(zip([first, *self.sums[1:]], self.biases, strict=True))
+
+
+class Step(NamedTuple):
+    """The numbers that a step, or several stacked, keep of each row: section 5's letters, (rows,) each.
+
+    p: (rows, k); sign: of log p_t − log C; move: u is move · q; goes: i_m; slope: σ'(C − p_t).
+    """
+
+    p: onp.ndarray
+    p_t: onp.ndarray
+    C: onp.ndarray
+    sign: onp.ndarray
+    phi: onp.ndarray
+    n: onp.ndarray
+    move: onp.ndarray
+    goes: onp.ndarray
+    slope: onp.ndarray
+
+
+class Stacks:
+    """The vectors of all rows of all steps, each step's below those of the step before.
+
+    h: h_1 … h_{L−1}; delta: δ_1 … δ_L; q: in coordinates; first: q W_1; rho: for ρ_1 …, in the place of what is used up
+    by then.
+    """
+
+    def __init__(self, params: network.Params, span: Span, rows: int):
+        widths = [W.shape[1] for W, _ in params]
+
+        def stack(width):
+            return onp.empty_like(params[0][0], shape=(rows, width))
+
+        self.params = params
+        self.h, self.delta = [stack(width) for width in widths[:-1]], [stack(width) for width in widths]
+        self.q, self.first = self.delta[0] if span.narrow else stack(span.width), stack(widths[0])
+        self.rho = [self.first, *self.delta[1:]]
+
+    def tangents(self, tau, at: slice, into: Sums):
+        """From τ_1 before its slopes to J v, adding each τᵀδ: section 2."""
+        for l, (W, _) in enumerate(self.params[1:], start=1):
+            tau *= slope_of(self.h[l - 1][at])
+            into.add(l, tau, self.delta[l][at])
+            tau = tau @ W
+        return tau
+
+    def signals(self, rho, at: slice, into: Sums):
+        """From ρ_L to ρ_1, adding each hᵀρ: section 3."""
+        for l in range(len(self.params) - 1, 0, -1):
+            h = self.h[l - 1][at]
+            into.add_signal(l, h, rho)
+            rho = onp.matmul(rho, self.params[l][0].T, out=self.rho[l - 1][at])
+            rho *= slope_of(h)
+        return rho
+
+
+class Cotangents:
+    """What the reverse carries from each step to the one before, a row per example.
+
+    r: r̄ W_1; in_span: r̄'s part in coordinates, or None; i: i_{m+1} c̄_{m+1}; moved: Σ_m α δ_1; C: C̄; z: of the first
+    pass's logits; a: of its a_1, from which all iterates' move on, Σ_m ρ_1.
+    """
+
+    def __init__(self, r, in_span, k: int):
+        self.r, self.in_span = r, in_span
+        self.i, self.C, self.z = (onp.zeros(shape, r.dtype) for shape in (len(r), len(r), (len(r), k)))
+        self.moved, self.a = onp.zeros_like(r), onp.zeros_like(r)
+
+
+class Unrolled:
+    """The attack on raw arrays, forwards at once and in reverse on demand.
+
+    net: the pass at its first iterate x + c, c in the coordinates of `span` (None: 0); t: one-hot targets; C: (n,);
+    gaps: those of `net`, if they are known.  .c: the coordinates of x̂ − x, or None; .a: a_1 at x̂.
+    """
+
+    def __init__(self, net: Pass, c, span: Span, t, C, iterations, overshoot, eps, gradient, geometry, gaps=None):
+        self.span, self.ahead, self.eps = span, 1 + overshoot, eps
+        self.full, self.l2, self.k = gradient == "full", geometry == "l2", t.shape[1]
+        self.stacks = Stacks(net.params, span, iterations * len(t))
+        self.steps, self.rows, self.ends = [], [], [0]  # of each step: numbers, examples, where its rows end
+        self.start, a, rows, examples = c, net.a, ALL, onp.arange(len(t))  # ALL, a slice: no copies
+        for m in range(iterations):
+            at = slice(self.ends[-1], self.ends[-1] + len(examples[rows]))
+            h = [every[at] for every in self.stacks.h]
+            if m > 0:
+                net = Pass(net.params, None, a=a[rows], room=h)
+            else:
+                for mine, known in zip(h, net.h[1:], strict=True):
+                    mine[...] = known
+            step = self._step(net, at, t[rows], C[rows], gaps if m == 0 else None)
+            net.forget()
+            self.steps.append(step)
+            self.rows.append(rows)
+            self.ends.append(at.stop)
+            moving, length = step.goes > 0, (self.ahead * step.move)[:, None]
+            by_c, by_a = length * self.stacks.q[at], length * self.stacks.first[at]
+            if not moving.all():
+                rows, by_c, by_a = examples[rows][moving], by_c[moving], by_a[moving]
+                if not len(rows):
+                    break
+            # a_1 is linear in x̂: it moves along, and no pass but the first multiplies by W_1.
+            c, a = _moved(c, rows, by_c, len(t)), _moved(a, rows, by_a, len(t))
+        self.c, self.a = c, a
+
+    def _step(self, net: Pass, at: slice, t, C, gaps: ClassGaps | None) -> Step:
+        """One step from where `net` passes; its vectors go to the rows `at` of the stacks."""
+        q, first, (*room, s) = self.stacks.q[at], self.stacks.first[at], (every[at] for every in self.stacks.delta)
+        log_p, p = log_softmax(net.z)
+        p_t, gap = onp.vecdot(p, t), onp.vecdot(log_p, t) - onp.log(C)
+        phi, root = onp.abs(gap), math.sqrt(self.eps)
+        slope = onp.tanh(0.5 * (C - p_t))  # 2σ − 1
+        onp.subtract(t, p, out=s)
+        if gaps is not None:
+            gaps.combine(s, room if self.span.narrow else [*room, q])
+        else:
+            net.backward(s, room)
+            self.span.coordinates(self.stacks.delta[0][at], out=q)
+        if self.l2:
+            onp.matmul(q, self.span.first, out=first)
+            n = onp.sqrt(self.eps + self.span.squares(q, first))
+            move = (root + phi / n) / n
+        else:
+            n = onp.abs(q).sum(axis=1)
+            n += n == 0
+            move = (root + phi) / n
+            onp.matmul(onp.sign(q, out=q), self.span.first, out=first)
+        goes, slope = (slope > 0).astype(p.dtype), 0.25 * (1 - slope * slope)
+        return Step(p, p_t, C, onp.sign(gap), phi, n, move, goes, slope)
+
+    def reverse(self, into: Sums, g, in_span=None, first=None, shared: bool = False) -> Cotangents:
+        """Add to θ's gradient -> what else has a cotangent.  Only once, for it works in place.
+
+        x̂'s cotangent is `g` (n, d) plus `in_span` in coordinates; either may be None for 0.  first: the latter times
+        W_1, if that is known.  shared: the first pass has other cotangents too, so what it gets here is not sent back
+        but returned, .z.
+        """
+        span = self.span
+        if not self.l2:  # its coordinates are pixels
+            g, in_span, first = None, sum(part for part in (g, in_span) if part is not None), None
+        elif self.full and in_span is None:
+            in_span = onp.zeros((len(g), span.width), g.dtype)
+        r_bar = 0
+        if g is not None:
+            g = self.ahead * g
+            r_bar = g @ span.W
+        if in_span is not None:
+            in_span = self.ahead * in_span
+            r_bar = r_bar + (in_span @ span.first if first is None else self.ahead * first)
+        bars, steps = Cotangents(r_bar, in_span, self.k), len(self.steps)
+        # In truncated mode r̄ is the same at every step and none waits for the next: all of them are one batch.
+        together = 1 if self.full else max(steps, 1)
+        for last in range(steps, 0, -together):
+            self._reverse(last - together, last, bars, into, shared)
+        self.stacks = None
+        into.at_x += bars.a
+        if self.start is not None:
+            into.add(0, self.start, bars.a)
+        if g is not None:
+            into.pixels.append((g, bars.moved))
+        if in_span is not None and self.l2 and not self.full:
+            into.add(0, in_span, bars.moved)
+        return bars
+
+    def _reverse(self, i: int, j: int, bars: Cotangents, into: Sums, shared: bool) -> None:
+        """Steps i … j − 1, as one batch."""
+        s, at = Step(*map(onp.concatenate, zip(*self.steps[i:j]))), slice(self.ends[i], self.ends[j])
+        q, delta, tau = (stack[at] for stack in (self.stacks.q, self.stacks.delta[0], self.stacks.first))
+        ends = [end - at.start for end in self.ends[i : j + 1]]
+        parts = list(zip(self.rows[i:j], map(slice, ends, ends[1:])))  # each step's examples and rows of the batch
+
+        def gathered(bar):
+            return onp.concatenate([bar[rows] for rows, _ in parts])
+
+        r_bar = gathered(bars.r)
+        along = onp.vecdot(r_bar, delta) if self.l2 else onp.vecdot(gathered(bars.in_span), q)  # ⟨r̄, q⟩
+        alpha, beta, log_p_bar, p_bar = self._numbers(s, along, parts, bars)
+        tau *= beta
+        r_bar *= alpha
+        tau += r_bar
+        del r_bar
+        Jv = self.stacks.tangents(tau, at, into)
+        zeta = s.p * (onp.vecdot(s.p, Jv)[:, None] - Jv)
+        zeta += (log_p_bar + s.p_t * p_bar)[:, None] * self.stacks.delta[-1][at]
+        others = len(bars.z) if shared and i == 0 else 0
+        if others:
+            bars.z, zeta = zeta[:others], zeta[others:]
+        rho = self.stacks.signals(zeta, slice(at.start + others, at.stop), into)
+
+        if self.full and self.l2:
+            into.add(0, alpha * gathered(bars.in_span), delta)
+        signal, gamma = beta * delta, (self.ahead * s.move * s.goes)[:, None]
+        for rows, part in parts[::-1]:
+            signal[part] += gamma[part] * bars.a[rows]
+            if part.start >= others:
+                bars.a[rows] += rho[part.start - others : part.stop - others]
+        into.add(0, q, signal)
+        delta *= alpha
+        for rows, part in parts:
+            bars.moved[rows] += delta[part]
+        if self.full and i:  # x̄ of this step, which r̄ gets (1 + o) times
+            by, rows = self.ahead * self.span.coordinates(rho), self.rows[i]
+            bars.in_span[rows] += by
+            bars.r[rows] += by @ self.span.first
+
+    def _numbers(self, s: Step, along, parts, bars: Cotangents):
+        """-> α and β (rows, 1), w̄ = α r̄ + β q; the cotangents of log p_t and p_t (rows,).  Into `bars`: C̄, ī."""
+        c_bar = s.move * along
+        for rows, part in parts[::-1]:
+            c_bar[part] += bars.i[rows]
+            bars.i[rows] = s.goes[part] * c_bar[part]
+        along = along * s.goes
+        if self.l2:  # q = w, move = √ε/n + φ/n²
+            alpha, phi_bar = s.move * s.goes, along / (s.n * s.n)
+            beta = -phi_bar * (math.sqrt(self.eps) + 2 * s.phi / s.n) / s.n
+        else:  # q = sign(w), constant; move = (√ε + φ)/‖w‖₁
+            alpha, phi_bar = 0 * along, along / s.n
+            beta = -s.move * phi_bar
+        log_p_bar, p_bar = s.sign * phi_bar, -c_bar * s.slope
+        C_bar = -log_p_bar / s.C - p_bar
+        for rows, part in parts:
+            bars.C[rows] += C_bar[part]
+        return alpha[:, None], beta[:, None], log_p_bar, p_bar
+
+
+def _moved(total, rows, by, n):
+    """`total` (n, ·), or None for 0, with `by` added to `rows`, as a new array: others have `total`."""
+    if isinstance(rows, slice):
+        return by if total is None else onp.add(total, by, out=by)
+    total = onp.zeros((n, by.shape[1]), by.dtype) if total is None else total.copy()
+    total[rows] += by
+    return total

@@ -1,0 +1,95 @@
+"""The library with some of its lines changed, loaded beside the real one: wrong on purpose, or instrumented.
+
+A variant is a second copy of the package under a name of its own, compiled from changed text; nothing is written to
+disk, and the real package does not notice.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Sequence
+from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from itertools import count
+from pathlib import Path
+
+from ...errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+Edit = tuple[str, str, str]
+"""(file below reference/, text that occurs in it exactly once, what to put in its place)"""
+
+_numbers = count()
+
+
+def edited(edits: Sequence[Edit]) -> dict[str, str]:
+    """{file: changed source}; InputError if a text does not occur exactly once."""
+    sources: dict[str, str] = {}
+    for file, old, new in edits:
+        source = sources.get(file) or (ROOT / file).read_text(encoding="utf-8")
+        if source.count(old) != 1:
+            raise InputError(f"{file} holds {source.count(old)} times, not once: {old!r}")
+        sources[file] = source.replace(old, new)
+    return sources
+
+
+class _Loader(SourceFileLoader):
+    """Loads a file of the package, or the changed text in its place."""
+
+    sources: dict[str, str] = {}
+
+    def get_code(self, fullname):
+        file = Path(self.path).relative_to(ROOT).as_posix()
+        return compile(self.sources[file], self.path, "exec") if file in self.sources else super().get_code(fullname)
+
+
+@contextmanager
+def variant(edits: Sequence[Edit] = ()):
+    """A function module name -> module of the changed library: `load("conformance.adapters.ours")`."""
+    name = f"reference_variant_{next(_numbers)}"
+    loader_type = type("Loader", (_Loader,), {"sources": edited(edits)})
+
+    class Finder:
+        @staticmethod
+        def find_spec(fullname, path=None, target=None):
+            if fullname.partition(".")[0] != name:
+                return None
+            place = ROOT.joinpath(*fullname.split(".")[1:])
+            package = place.is_dir()
+            file = place / "__init__.py" if package else place.with_suffix(".py")
+            search = [str(place)] if package else None
+            loader = loader_type(fullname, str(file))
+            return spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=search)
+
+    sys.meta_path.insert(0, Finder)
+    try:
+        yield lambda module: importlib.import_module(f"{name}.{module}")
+    finally:
+        sys.meta_path.remove(Finder)
+        for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+            del sys.modules[module]
+
+
+def where(edit: Edit) -> str:
+    """The function that an edit changes, and its first line: "objectives.py, judge: D = …"."""
+    file, old, _ = edit
+    source = (ROOT / file).read_text(encoding="utf-8")
+    start = source.index(old)
+    line = source.count("\n", 0, start + len(old) - len(old.lstrip())) + 1
+    names = [
+        node.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.lineno <= line <= node.end_lineno
+    ]
+    return f"reference/{file}, {'.'.join(names)}: {source.splitlines()[line - 1].strip()}"
+
+
+def from_text(text: str, name: str, file: str):
+    """A module made of source text: a changed adapter."""
+    spec = spec_from_file_location(name, file)
+    module = module_from_spec(spec)
+    exec(compile(text, file, "exec"), module.__dict__)
+    return module

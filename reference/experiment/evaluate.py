@@ -1,0 +1,186 @@
+"""How robust a classifier is: ρ = mean ‖r‖/‖x‖ over test images, r the perturbation that an attack found.
+
+Two conventions, never mixed: attacks start from the *true* label, as published, so that an image
+that is misclassified to begin with counts as 0 under DeepFool; or from the *predicted* one.  Failed attacks are
+reported as a rate and never averaged in; `authors_rho` averages their last iterate in, as the authors do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as onp
+
+from ..attacks import AttackResult, as_model, carlini_wagner, deepfool, high_confidence
+from ..attacks.result import probe, require
+from ..errors import InputError
+from ..method.numerics import predict
+from ..plumbing.checks import check_images, check_labels
+
+STARTS = ("true", "predicted")
+ATTACKS: dict[str, Callable[..., AttackResult]] = {
+    "DeepFool": deepfool,
+    "Carlini-Wagner": carlini_wagner,
+    "high-confidence": high_confidence,
+}
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What one attack found on n images of one classifier, image by image.
+
+    ratios: (n,) ‖r‖/‖x‖, nan where the attack failed; last_ratios: (n,) the same of the last iterate, never nan.
+    norms: (n,) ‖r‖, nan where it failed; success: (n,); before, after: (n,) predicted classes.
+    convention: what was attacked and how, in words.
+    """
+
+    ratios: onp.ndarray
+    last_ratios: onp.ndarray
+    norms: onp.ndarray
+    success: onp.ndarray
+    before: onp.ndarray
+    after: onp.ndarray
+    convention: str
+
+    @property
+    def rho(self) -> float:
+        """Mean ‖r‖/‖x‖ over the images on which the attack succeeded; nan if there are none."""
+        return float(onp.mean(self.ratios[self.success])) if self.success.any() else float("nan")
+
+    @property
+    def authors_rho(self) -> float:
+        """Mean ‖r‖/‖x‖ with the last iterate of failed attacks averaged in, as the authors' script does."""
+        return float(onp.mean(self.last_ratios))
+
+    @property
+    def median(self) -> float:
+        """Median ‖r‖/‖x‖ over all images, a failed attack counting as infinitely far."""
+        return float(onp.median(onp.where(self.success, self.ratios, onp.inf)))
+
+    @property
+    def success_rate(self) -> float:
+        """The fraction of images on which the attack succeeded."""
+        return float(onp.mean(self.success))
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """A bootstrap interval of `rho` over images: percentiles of 2,000 resamples, always the same ones; nan
+        if fewer than two attacks succeeded."""
+        from scipy import stats  # slow to import, and a process that only attacks does not need it
+
+        found = self.ratios[self.success].astype(float)
+        if len(found) < 2:
+            return float("nan"), float("nan")
+        if onp.ptp(found) == 0:  # SciPy finds no interval of equal values
+            return self.rho, self.rho
+        interval = stats.bootstrap(
+            (found,), onp.mean, n_resamples=2000, batch=100, confidence_level=level, method="percentile", rng=0
+        ).confidence_interval
+        return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A classifier's error on n images and its `Robustness` under each attack (on the first images, if fewer)."""
+
+    predicted: onp.ndarray
+    labels: onp.ndarray
+    attacks: dict[str, Robustness]
+
+    @property
+    def error(self) -> float:
+        """The fraction of images that are misclassified."""
+        return float(onp.mean(self.predicted != self.labels))
+
+    def error_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Wilson's interval of `error`."""
+        from scipy import stats
+
+        wrong = int(onp.sum(self.predicted != self.labels))
+        interval = stats.binomtest(wrong, len(self.labels)).proportion_ci(level, method="wilson")
+        return float(interval.low), float(interval.high)
+
+    @property
+    def smallest(self) -> Robustness:
+        """Image by image, the smallest perturbation that any of the attacks found, where all of them were run."""
+        n = min(len(found.ratios) for found in self.attacks.values())
+        found = list(self.attacks.values())
+        norms = onp.stack([onp.where(f.success[:n], f.norms[:n], onp.inf) for f in found])
+        best, rows = norms.argmin(axis=0), onp.arange(n)
+
+        def choose(name):
+            return onp.stack([getattr(f, name)[:n] for f in found])[best, rows]
+
+        names = ("ratios", "last_ratios", "norms", "success", "before", "after")
+        return Robustness(*map(choose, names), f"smallest of {', '.join(self.attacks)} on the first {n} images")
+
+
+def check_not_blank(x: onp.ndarray) -> onp.ndarray:
+    """`x` (n, d), no image of which is all zero."""
+    blank = onp.flatnonzero(~x.any(axis=1))
+    if len(blank):
+        raise InputError(f"image {blank[0]} is all zero: ‖r‖/‖x‖ is not defined for it; leave it out")
+    return x
+
+
+def measure(result: AttackResult, x: onp.ndarray, logits: Callable) -> Robustness:
+    """An attack's result on `x` (n, d) as ratios ‖r‖/‖x‖; `logits` the classifier attacked."""
+    size = onp.linalg.norm(check_not_blank(x), axis=1)
+    last = onp.linalg.norm(result.last - x, axis=1)
+    before, after = predict(logits(x)), predict(logits(result.images))
+    return Robustness(result.norms / size, last / size, result.norms, result.success, before, after, result.convention)
+
+
+def evaluate(
+    model,
+    x: onp.ndarray,
+    y: onp.ndarray,
+    attacks: Mapping[str, Callable[..., AttackResult]] = ATTACKS,
+    start: str = "true",
+    subset: Mapping[str, int] | None = None,
+    batch: int = 1000,
+) -> Evaluation:
+    """The classifier's error and its robustness under each of `attacks`.
+
+    model: see `attacks.as_model`; x: (n, d) in [0, 1]; y: (n,) true labels; attacks: by name, called as
+    attack(model, x, labels).  start: "true" or "predicted", the label that is attacked.  subset: {attack: m} runs a
+    slow attack on the first m images only.  Attacks run on `batch` images at a time, which the result does not show.
+    Raises `InputError` on another start, an unknown attack in `subset`, an empty batch or subset, unfit images.
+    """
+    if start not in STARTS:
+        raise InputError(f'start = {start!r}: choose "true" (published) or "predicted"')
+    subset = subset or {}
+    if not subset.keys() <= attacks.keys():
+        raise InputError(f"subset names {', '.join(subset.keys() - attacks.keys())}: choose from {', '.join(attacks)}")
+    batch, *_ = require("a whole number, 1 or more", batch=batch, **subset)
+    if not attacks:
+        raise InputError("attacks is empty: name at least one")
+    model, x = as_model(model), check_images(x)
+    check_not_blank(x)  # before the attacks, which take long
+    z, _ = probe(model, x)
+    predicted, y = predict(z), check_labels(y, z.shape[1], len(x))
+    labels = y if start == "true" else predicted
+    found = {}
+    for name, attack in attacks.items():
+        n = min(len(x), subset.get(name, len(x)))
+        rows = [slice(i, min(i + batch, n)) for i in range(0, n, batch)]
+        parts = [attack(model, x[part], (start, labels[part])) for part in rows]
+        found[name] = measure(_join(parts), x[:n], model.logits)
+    return Evaluation(predicted, y, found)
+
+
+def _join(parts: list[AttackResult]) -> AttackResult:
+    """The results of consecutive batches as one."""
+    fields = ("images", "success", "norms", "iterations", "reason", "last", "labels")
+    joined = {name: onp.concatenate([getattr(part, name) for part in parts]) for name in fields}
+    return AttackResult(**joined, convention=parts[0].convention)
+
+
+def robust_accuracy(found: Robustness, labels: onp.ndarray, radii: onp.ndarray) -> onp.ndarray:
+    """The fraction of images that are classified right and stay so within each of `radii` (m,): (m,).
+
+    found: attacks on the true `labels` (n,); an attack that failed leaves its image robust at every radius.
+    """
+    right = found.before == labels[: len(found.before)]
+    distance = onp.where(found.success, found.norms, onp.inf)
+    return (right & (distance > onp.asarray(radii)[:, None])).mean(axis=1)

@@ -1,0 +1,186 @@
+"""The demo's experiment: train every defence for every seed, attack each, side by side in processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as onp
+
+from ..attacks import carlini_wagner, deepfool, high_confidence, projected_gradient
+from ..by_hand.model import from_params
+from ..data import Digits, Split, load, load_idx
+from ..errors import InputError
+from ..method.numerics import predict
+from ..method.settings import Training
+from ..plumbing.executors import side_by_side
+from .evaluate import Evaluation, check_not_blank, evaluate, measure, robust_accuracy
+from .plans import Experiment
+from .standin import StandIn
+from .train import State, train
+
+# The pictured attacks stop at the same confidence for every defence: an over-confident one's own is out of reach.
+SHEET_CONFIDENCE = 0.8
+
+Report = Callable[[str, int, int, int, dict], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One defence, one seed: how training went and what the attacks found.
+
+    true, predicted: evaluations that attack the true and the predicted label.  curves: {attack: (radii, robust
+    accuracy)}.  sheet: the first test image of each class under the high-confidence attack, C = 0.8.  attacked: what
+    `attack_shown` makes of the test images; looks: the share of these that look like the class they are taken for to
+    each of the stand-in's classifiers, {} until `judge_looks`.
+    """
+
+    defence: str
+    seed: int
+    history: list[dict[str, float]]
+    true: Evaluation
+    predicted: Evaluation
+    curves: dict[str, tuple[onp.ndarray, onp.ndarray]]
+    sheet: dict[str, onp.ndarray]
+    attacked: tuple[onp.ndarray, onp.ndarray, onp.ndarray]
+    looks: dict[str, float]
+    training_seconds: float
+    evaluation_seconds: float
+
+
+def digits(side: int, folder: str | Path | None = None) -> Digits:
+    """The embedded digits, or full MNIST from the user's `folder`."""
+    if folder is None:
+        return load(side)
+    data = load_idx(folder, side)
+    check_not_blank(data.test.x)  # before training, not after
+    return data
+
+
+def with_epochs(training: Training, epochs: int) -> Training:
+    """The same recipe for another number of epochs: the learning rate is halved at the same fractions of it."""
+    if epochs < 1:
+        raise InputError(f"epochs = {epochs}: give at least 1")
+    return replace(training, epochs=epochs, halve_every=training.halve_every * epochs / max(training.epochs, 1))
+
+
+def estimate(plan: Experiment, data: Digits, jobs: int, batches: int = 3) -> str:
+    """How long training will take here, in words, from the time of a few batches of each defence."""
+    rows = onp.linspace(0, len(data.train.y) - 1, plan.training.batch * batches).astype(int)  # of every class
+    few = Split(data.train.x[rows], data.train.y[rows])
+    few = data._replace(train=few, validation=few)
+    once = replace(plan.training, epochs=1, pretrain_epochs=0)
+    steps = -(-len(data.train.y) // plan.training.batch) * (plan.training.epochs + plan.training.pretrain_epochs)
+    seconds = {}
+    for name, defence in plan.defences.items():
+        began = time.perf_counter()
+        train(few, defence, once)
+        seconds[name] = (time.perf_counter() - began) / batches * steps * plan.seeds
+    each = ", ".join(f"{name} {_words(value)}" for name, value in seconds.items())
+    wall = max(sum(seconds.values()) / jobs, max(seconds.values()) / plan.seeds)
+    return (
+        f"Training will take about {_words(wall)} here with {jobs} processes ({each}), attacks on top; "
+        "Ctrl-C keeps the epochs done, --resume goes on."
+    )
+
+
+def _words(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def run(
+    plan: Experiment, name: str, seed: int, checkpoint: Path | None, resume: bool, folder, report: Report | None = None
+) -> Outcome:
+    """Train the defence `name` from `seed`, then attack the result."""
+    data = digits(plan.side, folder)
+    began = time.perf_counter()
+    progress = None if report is None else partial(report, name, seed)
+    state = train(data, plan.defences[name], plan.training, seed, progress, checkpoint, resume)
+    trained = time.perf_counter()
+    outcome = attack(plan, name, seed, state, data)
+    return replace(outcome, training_seconds=trained - began, evaluation_seconds=time.perf_counter() - trained)
+
+
+def attack(plan: Experiment, name: str, seed: int, state: State, data: Digits) -> Outcome:
+    """The evaluation of a trained classifier on the test split."""
+    model = from_params(state.params)
+    x, y = data.test.x[: plan.test_images], data.test.y[: plan.test_images]
+    slow = partial(
+        carlini_wagner,
+        search_steps=plan.search_steps,
+        iterations=plan.attack_iterations,
+        learning_rate=plan.attack_learning_rate,
+    )
+    fast = {"DeepFool": deepfool, "high-confidence": high_confidence}
+    true = evaluate(model, x, y, fast | {"Carlini-Wagner": slow}, "true", {"Carlini-Wagner": plan.slow_images})
+    predicted = evaluate(model, x, y, fast, "predicted")
+
+    radii = onp.linspace(0, 1.25 * max(plan.radii), 100)
+    curves = {name: (radii, robust_accuracy(found, y, radii)) for name, found in true.attacks.items()}
+    few, labels = x[: plan.slow_images], y[: plan.slow_images]
+    within = [onp.mean(true.predicted[: len(few)] == labels)]
+    for radius in plan.radii:
+        found = projected_gradient(model, few, ("true", labels), radius, onp.random.default_rng(seed))
+        within.append(robust_accuracy(measure(found, few, model.logits), labels, [radius])[0])
+    # What works in a ball works in a larger one, whether or not the larger search came upon it.
+    curves["projected gradient"] = (onp.array([0, *plan.radii]), onp.minimum.accumulate(within))
+
+    ten = onp.array([onp.flatnonzero(y == digit)[0] for digit in onp.unique(y)])
+    shown = high_confidence(model, x[ten], ("true", y[ten]), SHEET_CONFIDENCE)
+    sheet = {"x": x[ten], "y": y[ten], "adversarial": shown.last, "success": shown.success}
+    sheet["taken_for"] = predict(model.logits(shown.last))
+    attacked = attack_shown(model, x, y)
+    return Outcome(name, seed, state.history, true, predicted, curves, sheet, attacked, {}, 0.0, 0.0)
+
+
+def attack_shown(model, x, y) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
+    """The high-confidence attack, C = 0.8, on those of `x` (n, d) that are classified as `y` (n,), where it succeeds.
+
+    -> (attacked images (m, d), the classes (m,) that the model takes them for, their labels (m,)).
+    """
+    found = high_confidence(model, x, ("true", y), SHEET_CONFIDENCE)
+    rows = found.success & (predict(model.logits(x)) == y)
+    return found.images[rows], predict(model.logits(found.images[rows])), y[rows]
+
+
+def judge_looks(outcomes: Sequence[Outcome], train: Split) -> list[Outcome]:
+    """The outcomes with what the stand-in, trained on `train`, sees in their attacked images."""
+    stand_in = StandIn(*train)
+
+    def changed(images, taken_for, labels):
+        if not len(images):
+            return {}
+        return {name: shares["changed"] for name, shares in stand_in.shares(images, taken_for, labels).items()}
+
+    return [replace(outcome, looks=changed(*outcome.attacked)) for outcome in outcomes]
+
+
+def run_all(
+    plan: Experiment,
+    out: Path,
+    jobs: int = 1,
+    resume: bool = False,
+    folder: str | Path | None = None,
+    report: Report | None = None,
+) -> list[Outcome]:
+    """Every defence of `plan` for every seed, `jobs` at a time, each run in its own process.
+
+    Checkpoints go to `out`/checkpoints.  report(defence, seed, epoch, epochs, record) is called in this process after
+    every epoch of every run.  The outcomes come in the order of (defence, seed), whichever ended first.
+    What a run raises is raised here, and `ChildProcessError` if its process died; the other runs are ended then, as
+    they are on Ctrl-C.
+    """
+    waiting = [(name, seed) for seed in range(plan.seeds) for name in plan.defences]
+    waiting.sort(key=lambda task: task[0] != "critic")  # it takes longest: nothing waits for it at the end
+    tasks = {}
+    for name, seed in waiting:
+        checkpoint = Path(out) / "checkpoints" / f"{name}-{seed}.npz"
+        tasks[f"{name}, seed {seed}"] = plan, name, seed, checkpoint, resume, folder
+    outcomes = side_by_side(run, tasks, jobs, report=report or (lambda *_: None))
+    ordered = [outcomes[f"{name}, seed {seed}"] for name in plan.defences for seed in range(plan.seeds)]
+    return judge_looks(ordered, digits(plan.side, folder).train)

@@ -1,0 +1,295 @@
+"""One training loop for all defences: pre-training, then a critic step and a classifier step per batch.
+
+The order within a batch is the method's: update the running confidence with this batch, compute x̂ at the current θ,
+one critic step on it, then one classifier step at the same θ and the same C with the updated critic.
+
+Everything random comes from one generator, whose state is in the checkpoint: a run is a function of its seed, and a
+resumed run ends with the same bits as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+from zlib import crc32
+
+import numpy as onp
+
+from ..by_hand import steps as fused
+from ..data import Digits
+from ..errors import DivergenceError, InputError
+from ..method import critic, network
+from ..method.adam import Adam, decayed
+from ..method.network import Params
+from ..method.numerics import pick, predict, softmax
+from ..method.objectives import Terms
+from ..method.settings import (
+    AdversarialTraining,
+    AdversaryCritic,
+    Defence,
+    Margin,
+    Training,
+    Undefended,
+    VirtualAdversarial,
+)
+from ..method.targets import RunningConfidence
+from ..plumbing.checks import check_images, check_labels, check_params
+from ..plumbing.files import load_npz, save_npz
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+# No loss, confidence or length of a training that still works comes near it.
+DIVERGED = 1e6
+
+
+@dataclass
+class State:
+    """All that training carries from one epoch to the next."""
+
+    params: Params
+    adam: Adam
+    running: RunningConfidence
+    rng: onp.random.Generator
+    critic: Params | None = None
+    critic_adam: Adam | None = None
+    epoch: int = 0
+    """Epochs done, pre-training included."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One record per epoch: each loss term, errors, and for the critic the attack's success, C and mean ‖r‖."""
+
+
+def start(data: Digits, defence: Defence, training: Training, seed: int, dtype=onp.float32) -> State:
+    """The state before the first epoch, on fresh weights."""
+    if not isinstance(seed, int | onp.integer) or seed < 0:
+        raise InputError(f"seed = {seed!r}: give a whole number, 0 or more")
+    if not isinstance(defence, Defence):
+        raise InputError(f"no objective for {defence!r}: give the settings of a defence, such as Undefended()")
+    rng = onp.random.default_rng(seed)
+    d, k = data.train.x.shape[1], int(data.train.y.max()) + 1
+    params = network.init(rng, (d, *training.hidden, k), dtype)
+    state = State(params, Adam.start(params), RunningConfidence.start(k, dtype), rng)
+    if isinstance(defence, AdversaryCritic):
+        state.critic = network.init(rng, (d, *defence.hidden, k), dtype)
+        state.critic_adam = Adam.start(state.critic)
+    return state
+
+
+def train(
+    data: Digits,
+    defence: Defence,
+    training: Training,
+    seed: int = 0,
+    progress: Progress | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    via: ModuleType = fused,
+) -> State:
+    """Train a classifier with `defence` on `data.train`; `data.validation` is only measured.
+
+    progress(epoch, epochs, record) is called after every epoch.  checkpoint: a file written after every epoch, so
+    that an interrupt loses one epoch at most; `resume` goes on from it if it is there.  via: the module that takes
+    the steps, chosen here and nowhere else: `fused`, or `steps` for the plain definitions.
+    Raises `DivergenceError`, which names the term and the epoch, as soon as a loss or a weight is not finite or
+    beyond 1e6, and `InputError` on unfit data or a checkpoint of another run.
+    """
+    state = start(data, defence, training, seed, check_data(data))
+    run = {"defence": defence.name, **asdict(defence), "seed": seed, "data": fingerprint(data)}
+    run |= {f"training.{name}": value for name, value in asdict(training).items()}
+    if resume and checkpoint is not None and Path(checkpoint).exists():
+        state = load_checkpoint(checkpoint, run)
+    epochs = training.pretrain_epochs + training.epochs
+    while state.epoch < epochs:
+        with onp.errstate(all="ignore"):  # what overflows is reported once, as divergence
+            record = _epoch(state, data, defence, training, via)
+        state.epoch += 1
+        state.history.append(record)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, state, run)
+        if progress is not None:
+            progress(state.epoch, epochs, record)
+    return state
+
+
+def check_data(data: Digits) -> onp.dtype:
+    """The dtype of the images; InputError if a split is not fit for training."""
+    (x, y), (v, labels) = data.train, data.validation
+    check_labels(y, onp.inf, len(check_images(x, "train.x")))
+    if not onp.ptp(y):
+        raise InputError("the training labels hold a single class: give at least two")
+    check_labels(labels, int(y.max()) + 1, len(check_images(v, "validation.x")))
+    if (v.shape[1], v.dtype) != (x.shape[1], x.dtype):
+        raise InputError(
+            f"validation.x is {v.dtype} (n, {v.shape[1]}), but train.x {x.dtype} (n, {x.shape[1]}): "
+            "give both the same size and dtype"
+        )
+    return x.dtype
+
+
+def fingerprint(data: Digits) -> list:
+    """What tells the data of two runs apart: source, side, dtype, and a checksum of what training sees."""
+    arrays = (*data.train, *data.validation)
+    return [data.source, data.side, str(data.train.x.dtype), [crc32(onp.ascontiguousarray(a)) for a in arrays]]
+
+
+def _epoch(state: State, data: Digits, defence: Defence, training: Training, via: ModuleType) -> dict[str, float]:
+    x, y = data.train
+    pretraining = state.epoch < training.pretrain_epochs
+    own_epoch = max(0, state.epoch - training.pretrain_epochs)
+    rate = decayed(training.learning_rate, own_epoch, training.halve_every)
+    sums: dict[str, float] = {}
+    order = state.rng.permutation(len(x))
+    for first in range(0, len(x), training.batch):
+        rows = order[first : first + training.batch]
+        if pretraining:
+            record = _pretraining_step(state, x[rows], y[rows], training, rate, via)
+        elif isinstance(defence, AdversaryCritic):
+            critic_rate = decayed(defence.critic_learning_rate, own_epoch, training.halve_every)
+            record = _critic_steps(state, x[rows], y[rows], defence, training, rate, critic_rate, via)
+        else:
+            record = _take(state, _step(state, x[rows], y[rows], defence, via), training, rate, via)
+        for name, value in record.items():
+            _check(name, value, state, defence)
+            sums[name] = sums.get(name, 0.0) + value * len(rows)
+    # A step can overflow that no loss has seen yet.
+    weights = sum(float(onp.sum(a, dtype=float)) for layer in state.params + (state.critic or []) for a in layer)
+    _check("the sum of the weights", weights, state, defence, onp.inf)
+    record = {name: total / len(x) for name, total in sums.items()}
+    record |= {"epoch": state.epoch + 1, "pretraining": pretraining, "learning_rate": rate}
+    for name in ("train", "validation"):
+        record[f"{name}_error"] = error(state.params, *getattr(data, name))
+    return record
+
+
+def _check(name: str, value: float, state: State, defence: Defence, bound: float = DIVERGED) -> None:
+    if not abs(value) < bound:  # nan is not below it either
+        raise DivergenceError(
+            f"{name} became {value:g} in epoch {state.epoch + 1} of {defence.name}: lower the learning rate"
+        )
+
+
+def error(params: Params, x, y) -> float:
+    """The fraction of `x` (n, d) that is not classified as `y` (n,)."""
+    return float(onp.mean(predict(network.logits(params, x)) != y))
+
+
+def _step(state: State, x, y, defence: Defence, via: ModuleType) -> tuple[Terms, Params]:
+    """The terms and the gradient of a defence without a critic."""
+    match defence:
+        case Undefended():
+            return via.undefended(state.params, x, y)
+        case AdversarialTraining():
+            return via.adversarial_training(state.params, x, y, defence)
+        case VirtualAdversarial():
+            start = state.rng.standard_normal(x.shape, dtype=x.dtype)
+            return via.virtual_adversarial(state.params, x, y, defence, start)
+        case Margin():
+            return via.margin(state.params, x, y, defence)
+
+
+def _take(
+    state: State, step: tuple[Terms, Params], training: Training, rate: float, via: ModuleType
+) -> dict[str, float]:
+    """Adam on the classifier -> the step's terms."""
+    terms, gradient = step
+    state.params, state.adam = via.adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
+    return {name: value for name, (_, value) in terms.items()}
+
+
+def _pretraining_step(state: State, x, y, training: Training, rate: float, via: ModuleType) -> dict[str, float]:
+    _update_confidence(state, x)
+    return _take(state, via.pretraining(state.params, x, y, training.weight_decay), training, rate, via)
+
+
+def _update_confidence(state: State, x) -> None:
+    z = network.logits(state.params, x)
+    state.running = state.running.update(pick(softmax(z), predict(z)), predict(z))
+
+
+def _critic_steps(
+    state: State, x, y, s: AdversaryCritic, training: Training, rate: float, critic_rate: float, via: ModuleType
+) -> dict[str, float]:
+    """The adversary critic's batch: running confidence, x̂, critic step(s), classifier step."""
+    step = via.ClassifierStep(state.params, x)
+    state.running = state.running.update(step.confidence, step.predicted)
+    step.attack(state.running, s.generator, state.rng)
+
+    def noise():
+        return critic.draw_noise(state.rng, state.critic, len(x), s.input_noise, s.hidden_noise)
+
+    critic_terms: Terms = {}
+    for _ in range(s.critic_steps):
+        critic_terms, gradient = via.critic_step(
+            state.critic, x, y, step.images, step.taken_for, noise(), noise(), s.penalty_weight
+        )
+        state.critic, state.critic_adam = via.adam_step(
+            state.critic, gradient, state.critic_adam, critic_rate, training.beta1, training.beta2
+        )
+    record = _take(state, step.gradient(y, state.critic, noise(), s), training, rate, via)
+    return record | {
+        **{name: value for name, (_, value) in critic_terms.items()},
+        "attack_success": float(onp.mean(step.taken_for != step.predicted)),
+        "target_confidence": float(onp.mean(step.target_confidence)),
+        "mean_r": float(onp.mean(onp.linalg.norm(step.images - x, axis=1))),
+    }
+
+
+def save_checkpoint(path: str | Path, state: State, run: dict) -> None:
+    """The whole state in one npz file, written atomically; `run` describes the run that it belongs to."""
+    arrays = {}
+    for name, params in _parameter_lists(state).items():
+        for i, (W, b) in enumerate(params):
+            arrays[f"{name}.W{i}"], arrays[f"{name}.b{i}"] = W, b
+    arrays["running.value"], arrays["running.biased"] = state.running.value, state.running.biased
+    about = {
+        "run": run,
+        "epoch": state.epoch,
+        "history": state.history,
+        "rng": state.rng.bit_generator.state,
+        "steps": [state.running.steps, state.adam.t, state.critic_adam.t if state.critic_adam else 0],
+    }
+    save_npz(path, arrays | {"about": onp.array(json.dumps(about))}, compress=False)
+
+
+def load_checkpoint(path: str | Path, run: dict | None = None) -> State:
+    """The state that `save_checkpoint` wrote; InputError if the file is damaged or belongs to another run."""
+    arrays = load_npz(path)
+    try:
+        about = json.loads(str(arrays["about"]))
+        steps = about["steps"]
+        running = RunningConfidence(arrays["running.value"], arrays["running.biased"], steps[0])
+        rng = onp.random.default_rng()
+        rng.bit_generator.state = about["rng"]
+        lists = {
+            name: [(arrays[f"{name}.W{i}"], arrays[f"{name}.b{i}"]) for i in range(_depth(arrays, name))]
+            for name in ("params", "adam.m", "adam.v", "critic", "critic_adam.m", "critic_adam.v")
+        }
+        check_params(lists["params"])
+        state = State(lists["params"], Adam(lists["adam.m"], lists["adam.v"], steps[1]), running, rng)
+        if lists["critic"]:
+            state.critic = lists["critic"]
+            state.critic_adam = Adam(lists["critic_adam.m"], lists["critic_adam.v"], steps[2])
+        state.epoch, state.history = about["epoch"], about["history"]
+        found = dict(about["run"])
+    except (KeyError, ValueError, TypeError) as cause:
+        raise InputError(f"{path} is not a checkpoint of a training run ({cause!r}): remove it, train again") from cause
+    wanted = found if run is None else json.loads(json.dumps(run))
+    differs = sorted(key for key in found | wanted if found.get(key) != wanted.get(key))
+    if differs:
+        raise InputError(
+            f"{path} belongs to a run with other settings ({', '.join(differs)}): use its settings, or another folder"
+        )
+    return state
+
+
+def _parameter_lists(state: State) -> dict[str, Params]:
+    lists = {"params": state.params, "adam.m": state.adam.m, "adam.v": state.adam.v}
+    if state.critic is not None:
+        lists |= {"critic": state.critic, "critic_adam.m": state.critic_adam.m, "critic_adam.v": state.critic_adam.v}
+    return lists
+
+
+def _depth(arrays: dict, name: str) -> int:
+    return sum(key.startswith(f"{name}.W") for key in arrays)

@@ -1,0 +1,670 @@
+"""The conformance kit: its cases, its gates, its diagnosis, its command line."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from itertools import combinations
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from reference.conformance import __main__ as cli
+from reference.conformance.adapter import CHOICES, Adapter
+from reference.conformance.adapters import ours
+from reference.conformance.adapters.evaluation import Evaluation
+from reference.conformance.cases import (
+    ARRAYS,
+    FOLDER,
+    TERMS,
+    cast,
+    catalogue,
+    decode,
+    encode,
+    flatten,
+    load,
+    read,
+    schema,
+)
+from reference.conformance.diagnose import diagnose
+from reference.conformance.judge import TOLERANCE, Missing, calls, distance, judge, local
+from reference.conformance.make import generate, measure, random_cases
+from reference.conformance.make.mistakes import BY_ID, MISTAKES, REWRITES
+from reference.conformance.make.variants import edited, variant, where
+from reference.errors import InputError
+from reference.plumbing.files import load_npz
+
+CASES = load()
+SMOOTH = [c for c in CASES.values() if not c.flags and c.level < 6]
+pytestmark = pytest.mark.filterwarnings("ignore::reference.attacks.model.AttackWarning")
+
+
+def judged(adapter, dtype="float64", cases=None, choices=None):
+    """-> (statuses other than passed and skipped, results)"""
+    with np.errstate(all="ignore"):
+        results = judge(CASES.values() if cases is None else cases, calls(local(adapter), dtype), choices or {}, dtype)
+    return {r.case.id: (r.status, r.error) for r in results if r.status not in ("passed", "skipped")}, results
+
+
+# The adapters -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("adapter", [ours.plain, ours.twins], ids=lambda a: a.name)
+def test_ours_pass(adapter, dtype):
+    wrong, results = judged(adapter, dtype)
+    assert not wrong
+    assert {r.case.term for r in results if r.status == "passed"} == set(TERMS)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", ["pytorch", "jax"])
+def test_rivals_pass(name, dtype):
+    pytest.importorskip({"pytorch": "torch"}.get(name, name), reason=f"{name} is optional")
+    adapter = __import__(f"reference.conformance.adapters.{name}_adapter", fromlist=["adapter"]).adapter
+    wrong, results = judged(adapter, dtype)
+    assert not wrong
+    assert {r.case.term for r in results if r.status == "passed"} == set(TERMS)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_carlini_and_wagner_s_attack_twice(dtype):
+    """Written twice, in the library and for the adapters: four classes, some labels wrong, the same distances."""
+    inputs = cast(CASES["evaluation-deepfool"].inputs, dtype)
+
+    class Other(Evaluation):
+        logits, input_gradient = map(staticmethod, (ours.twins.logits, ours.twins.input_gradient))
+
+    found = [adapter.carlini_wagner(**inputs) for adapter in (ours.twins, Other())]
+    a, b = (np.linalg.norm(result["images"] - inputs["x"], axis=1) for result in found)
+    assert found[0]["success"].all() and found[1]["success"].all() and found[1]["images"].dtype == dtype
+    assert a.max() > 0.1 and np.abs(a - b).max() < 1e-5  # six search steps, not nine: 5e-5
+
+
+@pytest.mark.parametrize(
+    "name", ["attack-detached", "iterates-not-detached", "cycle-input-attached", "kept-divided-by-n", "adam-eps-inside"]
+)
+def test_mistakes_planted_in_pytorch_are_named(name):
+    pytest.importorskip("torch", reason="PyTorch is optional")
+    failed, named = measure.planted("pytorch", name)
+    assert failed and named[0] == name
+
+
+def test_every_mistake_can_be_planted():
+    assert measure.PYTORCH.keys() == measure.JAXED.keys() == BY_ID.keys()
+    for name, edits in [*measure.PYTORCH.items(), *measure.JAXED.items()]:
+        assert edited(edits), name
+        assert all(map(measure.functions, edits)), name
+
+
+def test_only_what_a_mistake_can_touch_is_asked_again():
+    """A method's edit is placed in that method, decorated ones and those inside of others too."""
+    for edit, function in [
+        ((measure.TORCH, "beta1=0.5", ""), "@torch.no_grad()"),
+        ((measure.SHARED, 'found.pop("penalty_real")', ""), "        def terms(critic):"),
+        ((measure.TORCH, "return torch.addmm(b, x, W)\n\n\ndef scores", ""), "def logits(params, x):"),
+    ]:
+        source = (FOLDER.parents[1] / edit[0]).read_text(encoding="utf-8").splitlines()
+        assert function in {source[line - 1] for file, line in measure.functions(edit) if file == edit[0]}
+    assert not measure.functions((measure.TORCH, "from __future__", ""))
+
+
+def test_the_adapters_are_short():
+    for path in (FOLDER.parent / "adapters").glob("*.py"):
+        if path.name not in ("ours.py",):
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 150, path.name
+
+
+# The case set -------------------------------------------------------------------------------------------------
+
+
+def pose(name):
+    """The answers of a known mistake, as stored."""
+    return lambda case: case.mistakes.get(name, case.expected)
+
+
+@pytest.mark.parametrize("name", BY_ID)
+def test_every_mistake_fails_and_is_named_first(name):
+    results = judge(CASES.values(), pose(name), {}, "float64")
+    assert any(r.status == "failed" for r in results)
+    assert diagnose(results, "float64")[0] == name
+
+
+def test_every_pair_of_mistakes_is_separated():
+    answers = {name: {c.id: flatten(c.mistakes[name]) for c in CASES.values() if name in c.mistakes} for name in BY_ID}
+    for a, b in combinations(BY_ID, 2):
+        ids = answers[a].keys() | answers[b].keys()
+        assert any(
+            distance(answers[a].get(i, flatten(CASES[i].expected)), answers[b].get(i, flatten(CASES[i].expected)))
+            > 1e-4
+            for i in ids
+        ), (a, b)
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_every_rewrite_passes(name):
+    with variant(REWRITES[name]) as changed:
+        wrong, _ = judged(changed("conformance.adapters.ours").plain, cases=SMOOTH)
+    assert not wrong
+
+
+def test_a_declared_choice_has_cases_of_its_own():
+    for mistake in MISTAKES:
+        if mistake.choice:
+            with variant(mistake.edits) as changed:
+                wrong, results = judged(
+                    changed("conformance.adapters.ours").plain, cases=SMOOTH, choices=dict([mistake.choice])
+                )
+            assert not wrong, mistake.id
+            assert any(
+                r.case.requires.get(mistake.choice[0]) == mistake.choice[1] for r in results if r.status == "passed"
+            )
+
+
+def test_a_choice_declared_but_not_made_is_found():
+    wrong, results = judged(ours.twins, cases=SMOOTH, choices={"cycle norm": "plain"})
+    assert wrong and diagnose(results, "float64")[0] == "default-instead-of-choice"
+
+
+def test_the_files_are_generated():
+    """Byte for byte, on a problem that is quick; of the main one, the expected answers."""
+    stored = {name for c in CASES.values() if c.problem == "dual-norms" for name in c.mistakes}
+    mistakes = [m for i, m in enumerate(MISTAKES) if m.id in stored or i % 10 == 0]
+    files = generate.generate([p for p in generate.PROBLEMS if p.name == "dual-norms"], mistakes)
+    for name in ("dual-norms.json", "../mistakes.json"):
+        assert files[name] == (FOLDER / name).read_text(encoding="utf-8"), f"{name} is not what generate writes"
+    again = json.loads(generate.generate([p for p in generate.PROBLEMS if p.name == "mixed"], ())["mixed.json"])
+    for case in again["cases"]:
+        right = flatten(CASES[case["id"]].expected)
+        assert distance(flatten(decode(case["expected"], {})), right) < 1e-12
+
+
+def test_a_wrong_value_is_not_written():
+    p = next(p for p in generate.PROBLEMS if p.name == "tiny")
+    given = generate.build(p)
+    expected = generate.answers(ours.plain, p, given)
+    generate.confirm(p, given, expected, {})
+    expected["tiny-adam"]["m"] = [(W + 1e-6, b) for W, b in expected["tiny-adam"]["m"]]
+    with pytest.raises(AssertionError, match="two routes differ"):
+        generate.confirm(p, given, expected, {})
+
+
+def test_a_wrong_gradient_is_not_written():
+    p = next(p for p in generate.PROBLEMS if p.name == "mixed")
+    given = generate.build(p)
+    expected = generate.answers(ours.plain, p, given)
+    one = {"mixed-gradient-cycle": expected["mixed-gradient-cycle"]}
+    generate.confirm(p, given, one, {})
+    one["mixed-gradient-cycle"]["cycle"] = [(1.001 * W, b) for W, b in one["mixed-gradient-cycle"]["cycle"]]
+    with pytest.raises(AssertionError, match="finite differences"):
+        generate.confirm(p, given, one, {})
+
+
+def test_levels_and_flags():
+    assert {c.level for c in CASES.values()} == set(range(7))
+    flags = {flag for c in CASES.values() for flag in c.flags}
+    assert flags >= {"stops-at-once", "exact-tie", "absent-class", "target-confidence-one", "s-empty", "all-kept",
+                     "third-class", "misclassified", "two-classes", "depth-zero", "batch-of-one"}  # fmt: skip
+    for term, (level, needs) in TERMS.items():
+        assert all(TERMS[need][0] <= level for need in needs), term
+    for c in CASES.values():
+        assert c.mistakes.keys() <= catalogue().keys()
+        if c.mistakes:
+            worst = min(min(1, distance(flatten(m), flatten(c.expected))) for m in c.mistakes.values())
+            assert worst == pytest.approx(c.smallest_distance, rel=0.02, abs=1e-5)
+
+
+def test_the_files_are_small():
+    size = sum(path.stat().st_size for path in FOLDER.glob("*.json"))
+    assert size < 1_000_000 and (FOLDER / "checkpoint.npz").stat().st_size < 1_500_000
+
+
+def test_the_catalogue_says_where():
+    assert len(MISTAKES) >= 35
+    for m in MISTAKES:
+        assert where(m.edits[0]) == catalogue()[m.id]["where"]
+        assert m.says.endswith(".") and m.look.endswith(".")
+
+
+def test_a_stale_mistake_is_an_error():
+    with pytest.raises(InputError, match="0 times"):
+        edited([("losses.py", "no such text", "")])
+
+
+# The format ---------------------------------------------------------------------------------------------------
+
+
+def test_the_schema():
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is optional: the loader has its own check")
+    for path in FOLDER.glob("*.json"):
+        jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schema())
+
+
+def change(file, *path, value):
+    """A copy of a case file with one entry changed."""
+    copy = json.loads((FOLDER / "tiny.json").read_text(encoding="utf-8"))
+    at = copy
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    file.write_text(json.dumps(copy), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    "path, value, says",
+    [
+        (("version",), "2.0", "version 2.0, this kit reads"),
+        (("new",), 1, "unknown field 'new'"),
+        (("cases", 0, "new"), 1, "unknown field 'new'"),
+        (("cases", 0, "id"), "Not a slug", "must match"),
+        (("cases", 0, "term"), "no-term", "unknown term"),
+        (("cases", 0, "requires"), {"cycle norm": "none"}, "unknown choice"),
+        (("cases", 0, "level"), 9, "must be one of"),
+        (("given", "params"), {"dtype": "int8", "shape": [], "data": []}, "fits none"),
+    ],
+)
+def test_the_loader_refuses(tmp_path, path, value, says):
+    with pytest.raises(InputError, match=says):
+        read(change(tmp_path / "x.json", *path, value=value))
+
+
+def test_a_minor_version_is_read(tmp_path):
+    assert read(change(tmp_path / "x.json", "version", value="1.9"))
+
+
+def test_superseded_cases_are_left_out_and_ids_are_unique(tmp_path):
+    change(tmp_path / "a.json", "cases", 0, "superseded_by", value="other")
+    assert "tiny-adam" not in load(tmp_path)
+    for name in "bc":
+        change(tmp_path / f"{name}.json", "about", value="twice")
+    load.cache_clear()
+    with pytest.raises(InputError, match="occurs twice"):
+        load(tmp_path)
+
+
+def test_values_survive_json():
+    value = {"a": [(np.eye(2), np.zeros(2))], "b": np.array([True]), "c": 0.1, "d": None}
+    back = decode(json.loads(json.dumps(encode(value))), {})
+    assert back["c"] == 0.1 and back["d"] is None and back["b"].dtype == bool
+    np.testing.assert_array_equal(back["a"][0][0], np.eye(2))
+
+
+# The judge and the diagnosis ----------------------------------------------------------------------------------
+
+
+class Bent:
+    """Our twins, with some methods changed."""
+
+    def __init__(self, **methods):
+        self.__dict__ |= methods
+
+    def __getattr__(self, name):
+        return getattr(ours.twins, name)
+
+
+def test_what_depends_on_a_failure_is_blocked():
+    wrong, _ = judged(Bent(logits=lambda params, x: 2 * ours.twins.logits(params, x)), cases=SMOOTH)
+    assert wrong["mixed-logits"][0] == "failed"
+    assert wrong["mixed-gradient-cycle"][0] == wrong["mixed-attack"][0] == "blocked"
+    assert "mixed-scores" not in wrong and "mixed-gradient-real" not in wrong
+
+
+def test_a_branch_does_not_block():
+    wrong, _ = judged(
+        SimpleNamespace(**{"attack": lambda **given: {"trace": 1, "mask": 1}}), cases=[CASES["exact-tie-attack"]]
+    )
+    assert wrong["exact-tie-attack"][0] == "error"
+    assert judged(ours.twins, cases=[CASES["exact-tie-attack"], *SMOOTH])[0] == {}
+
+
+@pytest.mark.parametrize(
+    "bend, says",
+    [
+        (lambda g: -g, "opposite sign"),
+        (lambda g: 0 * g, "0 everywhere: detached?"),
+        (lambda g: g[::-1], "the batch is permuted"),
+        (lambda g: 8 * g, "got = 8 · expected, and 8 = n"),
+        (lambda g: g / 8, "1/n"),
+        (lambda g: 1.05 * g, "1 + o"),
+        (lambda g: 3.14 * g, "got = 3.14 · expected"),
+    ],
+)
+def test_the_form_of_a_wrong_answer(bend, says):
+    adapter = Bent(input_gradient=lambda params, x, labels: bend(ours.twins.input_gradient(params, x, labels)))
+    _, results = judged(adapter, cases=[CASES["mixed-input-gradient"]])
+    diagnose(results, "float64")
+    assert says in " ".join(results[0].findings)
+
+
+def test_a_transposed_square_is_seen():
+    case = next(c for c in CASES.values() if c.id == "own-gradient-critic")
+    expected = {"critic": [(W.T if W.shape[0] == W.shape[1] else W, b) for W, b in case.expected["critic"]]}
+    results = judge([case], lambda c: expected, {}, "float64")
+    diagnose(results, "float64")
+    assert any("transposed" in finding for finding in results[0].findings)
+
+
+def test_two_mistakes_in_different_terms_are_both_named():
+    def both(case):
+        first = case.mistakes.get("cycle-input-attached")
+        return first or case.mistakes.get("penalty-one-sided", case.expected)
+
+    results = judge([c for c in SMOOTH if c.level < 5], both, {}, "float64")
+    assert set(diagnose(results, "float64")) == {"cycle-input-attached", "penalty-one-sided"}
+
+
+def test_an_unknown_mistake_is_not_named():
+    adapter = Bent(scores=lambda critic, x, noise: ours.twins.scores(critic, x, noise) ** 3)
+    _, results = judged(adapter, cases=SMOOTH)
+    assert diagnose(results, "float64") == []
+
+
+# The command line ---------------------------------------------------------------------------------------------
+
+
+def call(*arguments):
+    """-> (exit status, what it printed, what it complained of)"""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.main([str(a) for a in arguments])
+    return status, out.getvalue(), err.getvalue()
+
+
+GOOD = """
+import numpy as np
+class Adapter:
+    name = "small"
+    choices = {}
+    def logits(self, params, x):
+        print("noise on stdout")
+        *hidden, (W, b) = params
+        for V, c in hidden:
+            x = np.maximum(x @ V + c, 0)
+        return x @ W + b
+"""
+BAD = {
+    "raises": ("        raise KeyError('lost')", 2, "raised KeyError: 'lost' (bad_raises.py, line"),
+    "shape": ("        return (x @ params[0][0]).T", 2, "returned logits of shape"),
+    "nan": ("        return np.full((len(x), params[-1][1].size), np.nan)", 2, "nan or infinite"),
+    "dtype": (
+        "        return np.zeros((len(x), params[-1][1].size), np.float32)",
+        2,
+        "of dtype float32, expected float64",
+    ),
+    "hangs": ("        while True: pass", 2, "took longer than 2 s: stopped"),
+    "exits": ("        import os; os._exit(7)", 2, "ended its process, with exit code 7"),
+    "wrong": ("        return np.ones((len(x), params[-1][1].size))", 1, "FAILED mixed-logits"),
+    "words": ("        return 'no array'", 2, "returned logits of"),
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_run_a_small_adapter(here):
+    (here / "small.py").write_text(GOOD)
+    status, out, _ = call("run", "small", "--json", "r.json", "--junit", "r.xml", "--timeout", 20)
+    assert status == 0 and "small, float64" in out and "noise" not in out
+    report = json.loads((here / "r.json").read_text())
+    assert report["counts"]["passed"] == 2 and report["counts"]["skipped"] == len(CASES) - 2
+    suite = ElementTree.parse(here / "r.xml").getroot()
+    assert len(suite) == len(CASES) == int(suite.get("tests"))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_run_a_bad_adapter(here, name):
+    body, expected, says = BAD[name]
+    (here / f"bad_{name}.py").write_text(
+        f"import numpy as np\nclass Adapter:\n    def logits(self, params, x):\n{body}\n"
+    )
+    status, out, err = call("run", f"bad_{name}", "--timeout", 2, "--only", "mixed-logits")
+    assert status == expected and says in out + err
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize(
+    "text, arguments, says",
+    [
+        ("", ["run", "absent"], "ModuleNotFoundError: No module named 'absent'\n"),
+        ("", ["run", "./absent.py"], "there is no such file"),
+        ("class Adapter: pass", ["run", "user", "--random", "0"], "positive number of networks"),
+        ("class Adapter:\n choices = 5", ["run", "./user.py"], "a dict of strings"),
+        ("import no_such_library", ["run", "user"], "no_such_library"),
+        ("x = 1", ["run", "user"], "no adapter and no Adapter"),
+        ("class Adapter:\n choices = {'cycle norm': 'cubic'}", ["run", "user"], "the choices are"),
+        ("class Adapter: pass", ["run", "user", "--only", "no-such*"], "no case has such an id"),
+        ("class Adapter: pass", ["run", "user", "--timeout", "0"], "positive number of seconds"),
+        ("class Adapter: pass", ["run", "user", "--random", "1", "--only", "0"], "leave out --only"),
+        ("class Adapter: pass", ["run", "user", "--save", "x.json"], "give --random N too"),
+        ("class Adapter: pass", ["run", "user", "--cases", "x.json"], "x.json is no case file"),
+        ("", ["explain", "no-such"], "there is no such case"),
+        ("", ["check", "."], "holds no answers.json"),
+    ],
+)
+def test_usage_errors(here, text, arguments, says):
+    (here / "user.py").write_text(text)
+    status, _, err = call(*arguments)
+    assert status == 2 and says in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "program, arguments, says",
+    [
+        (measure, ["--only", "no-such"], "no such mistake"),
+        (measure, ["--adapter", "no-such"], "invalid choice"),
+        (measure, ["--all"], "unrecognized arguments"),
+        (generate, ["--seek", "no-such"], "invalid choice"),
+        (generate, ["mixed"], "unrecognized arguments"),
+    ],
+)
+def test_usage_errors_of_the_makers(program, arguments, says, capsys):
+    assert program.main(arguments) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["mine.py", "./mine.py", "sub/mine.py", "{here}/mine.py", "../elsewhere/mine.py"])
+def test_an_adapter_given_as_a_file(here, place):
+    path = here / place.format(here=here)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(GOOD)
+    assert call("run", place.format(here=here), "--only", "mixed-logits")[0] == 0
+
+
+def test_nothing_checked(here):
+    (here / "empty.py").write_text("class Adapter: pass")
+    status, out, _ = call("run", "empty")
+    assert status == 3 and "no method: critic_losses (24)," in out
+
+
+def test_why_a_case_is_skipped(here):
+    (here / "partial.py").write_text(
+        "class Adapter:\n    def logits(self, params, x): raise NotImplementedError\n"
+        "    def classifier_losses(self, **given): return {'crossentropy': 1.0}\n"
+    )
+    _, out, _ = call("run", "partial", "--only", "mixed-logits", "--only", "mixed-loss-cross-entropy")
+    assert "logits is not implemented" in out
+    assert "classifier_losses returns crossentropy, not cross_entropy" in out
+
+
+def test_known_failures_are_strict_both_ways(here):
+    (here / "wrong.py").write_text(
+        "import numpy as np\nclass Adapter:\n    def logits(self, params, x):\n" + BAD["wrong"][0]
+    )
+    (here / "small.py").write_text(GOOD)
+    for known, adapter, expected, says in [
+        ({"mixed-logits": "being mended"}, "wrong", 0, "KNOWN mixed-logits"),
+        ({"mixed-logits": "being mended"}, "small", 2, "but it passes"),
+        ({"no-such": "x"}, "wrong", 2, "there is no case no-such"),
+        ({"mixed-logits": ""}, "wrong", 2, "a reason for each id"),
+    ]:
+        (here / "known.json").write_text(json.dumps(known))
+        status, out, err = call("run", adapter, "--only", "mixed-logits", "--known-failures", "known.json")
+        assert status == expected and says in out + err
+
+
+def test_list_template_explain(here):
+    assert call("list")[1].count("\n") == len(CASES) + 1
+    listed = call("run", "any", "--list", "--only", "4")[1].splitlines()
+    assert len(listed) == sum(c.level == 4 for c in CASES.values())
+    _, text, _ = call("template")
+    (here / "mine.py").write_text(text)
+    compile(text, "mine.py", "exec")
+    assert all(
+        name in text for name in (*CHOICES, *(m for m in vars(Adapter) if not m.startswith("_"))) if name != "name"
+    )
+    assert call("run", "mine")[0] == 3
+    _, text, _ = call("explain", "mixed-gradient-cycle")
+    assert "cycle-input-attached" in text
+    code = text.partition("ADAPTER:")[2].replace("ADAPTER", "adapter").replace("\n    ", "\n")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(code, {"adapter": ours.twins})
+    assert out.getvalue().startswith("cycle.W0 ")
+
+
+def test_the_guide_s_examples_run_and_name_a_detached_attack(here):
+    pytest.importorskip("torch", reason="PyTorch is optional")
+    guide = (FOLDER.parent / "README.md").read_text(encoding="utf-8").split("```python\n")
+    adapter = "\n".join(part.split("```")[0] for part in guide[1:3])
+    terms = """
+from reference.conformance.adapters.pytorch import generate, judge
+def terms(params, critic, x, y, targets, C, noise):
+    z, own, x_hat, y_hat = generate(params, x, targets, C)
+    return judge(params, (z, own, BUG, y_hat), x, y, critic, noise)
+"""
+    asked = ["--only", "logits", "--only", "*-gradient-c*"]
+    (here / "mine.py").write_text(adapter + terms.replace("BUG", "x_hat"))
+    assert call("run", "mine", *asked)[0] == 0
+    (here / "mine.py").write_text(adapter + terms.replace("BUG", "x_hat.detach()"))
+    status, out, _ = call("run", "mine", *asked)
+    assert status == 1 and "DIAGNOSIS 1: attack detached" in out and "critic.W0, critic.b0, critic.W1" in out
+
+
+def test_offline(here):
+    only = ["--only", "mixed-*", "--only", "absent-class-confidence"]
+    assert call("export", "sheet", *only)[0] == 0
+    sheet = json.loads((here / "sheet" / "answers.json").read_text())
+    inputs, tasks = load_npz(here / "sheet" / "inputs.npz"), json.loads((here / "sheet" / "tasks.json").read_text())
+    for id, task in tasks.items():
+        for value in task["arguments"].values():
+            names = value if isinstance(value, list) else [value]
+            assert all(not isinstance(v, str) or v in ("l2", "linf") or v in inputs for v in names)
+        assert task["outputs"].keys() == sheet["answers"][id].keys()
+    assert call("check", "sheet")[0] == 3
+
+    for id, answer in sheet["answers"].items():
+        for name, value in flatten(CASES[id].expected).items():
+            answer[name] = value.tolist()
+    sheet["choices"] = {"cycle norm": "squared"}
+    (here / "sheet" / "answers.json").write_text(json.dumps(sheet))
+    assert call("check", "sheet")[0] == 0
+
+    arrays = {
+        f"mixed-gradient-cycle/{k}": v
+        for k, v in flatten(CASES["mixed-gradient-cycle"].mistakes["cycle-input-attached"]).items()
+    }
+    np.savez(here / "sheet" / "answers.npz", **arrays)
+    status, out, _ = call("check", "sheet")
+    assert status == 1 and "DIAGNOSIS 1: cycle input attached" in out and "reference/objectives.py, judge" in out
+
+    for change, says in [({"answers": {"no-such": {}}}, "unknown cases"), ({"version": "3.0"}, "version 3.0"),
+                         ({"choices": {"x": "y"}}, "no choice"), ({"more": 1}, "unknown fields"),
+                         ({"choices": {"cycle norm": []}}, "object of strings"), ({"dtype": "int"}, "or float32"),
+                         ({"answers": {"mixed-logits": []}}, "object of objects"),
+                         ({"answers": {"mixed-logits": {"logit": 1}}}, "unknown output 'logit'")]:  # fmt: skip
+        (here / "sheet" / "answers.json").write_text(json.dumps(sheet | change))
+        status, _, err = call("check", "sheet")
+        assert status == 2 and says in err
+    sheet["answers"]["mixed-logits"]["logits"] = [[1, 2], [3]]
+    (here / "sheet" / "answers.json").write_text(json.dumps(sheet))
+    status, out, _ = call("check", "sheet")
+    assert status == 2 and "rows differ in length" in out
+
+
+def rebuilt(leaves):
+    """{path below an argument's name: array} -> the array, the layers, the list of arrays or the dict that they are."""
+    if () in leaves:
+        return leaves[()]
+    heads = dict.fromkeys(path[0] for path in leaves)
+    if heads.keys() >= {"W0", "b0"}:
+        return [(leaves[f"W{i}",], leaves[f"b{i}",]) for i in range(len(heads) // 2)]
+    parts = {head: rebuilt({path[1:]: a for path, a in leaves.items() if path[0] == head}) for head in heads}
+    return [parts[str(i)] for i in range(len(parts))] if "0" in parts else parts
+
+
+def test_the_sheet_is_enough(here):
+    """Answered by our twins from nothing but what is exported, noise and state too, every case passes."""
+    assert call("export", "sheet")[0] == 0
+    inputs, tasks = load_npz(here / "sheet" / "inputs.npz"), json.loads((here / "sheet" / "tasks.json").read_text())
+
+    def argument(value):
+        if isinstance(value, list):
+            return rebuilt({tuple(key.rpartition("/")[2].split(".")[1:]): inputs[key] for key in value})
+        return inputs.get(value, value) if isinstance(value, str) else value
+
+    answers = {}
+    with np.errstate(all="ignore"):
+        for id, task in tasks.items():
+            arguments = {name: argument(value) for name, value in task["arguments"].items()}
+            found = getattr(ours.twins, task["method"])(**arguments)
+            found = found if isinstance(found, dict) else {task["method"]: found}
+            if "norms" in task["outputs"]:
+                found["norms"] = np.linalg.norm(found["images"] - arguments["x"], axis=1)
+            answers |= {f"{id}/{name}": a for name, a in flatten(found).items() if name in task["outputs"]}
+    np.savez(here / "sheet" / "answers.npz", **answers)
+    assert call("check", "sheet", "--json", "r.json")[0] == 0
+    asked = sum(all(CHOICES[name][0] == value for name, value in task["requires"].items()) for task in tasks.values())
+    assert json.loads((here / "r.json").read_text())["counts"] == {"passed": asked, "skipped": len(tasks) - asked}
+
+
+def test_the_runner_needs_numpy_and_the_standard_library_only(here):
+    """In a process where autograd, SciPy, matplotlib, hypothesis and the rest cannot be imported."""
+    (here / "small.py").write_text(GOOD)
+    (here / "sitecustomize.py").write_text(
+        "import sys\nclass Block:\n    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('autograd', 'scipy', 'matplotlib', 'hypothesis', 'torch', 'jax'):\n"
+        "            raise ImportError(f'{name} is not here')\nsys.meta_path.insert(0, Block())\n"
+    )
+    root = str(FOLDER.parents[2])
+    environment = {"PYTHONPATH": f"{here}:{root}", "PATH": "", "OPENBLAS_NUM_THREADS": "1"}
+
+    def python(*arguments):
+        return subprocess.run([sys.executable, *arguments], cwd=here, env=environment, capture_output=True, text=True)
+
+    assert "is not here" in python("-c", "import autograd").stderr
+    for arguments in (["run", "small"], ["export", "sheet"], ["list"], ["template"], ["explain", "mixed-logits"]):
+        done = python("-m", "reference.conformance", *arguments)
+        assert done.returncode == 0, done.stderr
+    done = python("-m", "reference.conformance", "run", "small", "--random", "1")
+    assert done.returncode == 2 and "install autograd and hypothesis" in done.stderr
+
+
+# Random mode --------------------------------------------------------------------------------------------------
+
+
+def test_random_problems(tmp_path, capsys):
+    right = SimpleNamespace(name="twins", choices={}, ask=local(ours.twins))
+    assert random_cases.search(right, 2, 0, "float64", None) == 0
+    bent = Bent(scores=lambda critic, x, noise: ours.twins.scores(critic, x, noise) + 1e-6)
+    wrong = SimpleNamespace(name="bent", choices={}, ask=local(bent))
+    assert random_cases.search(wrong, 2, 0, "float64", tmp_path / "smallest.json") == 1
+    assert "FAILED scores" in capsys.readouterr().out
+    assert call("run", "reference.conformance.adapters.ours:plain", "--cases", tmp_path / "smallest.json")[0] == 0
+    (case, *_) = read(tmp_path / "smallest.json")
+    assert judged(ours.plain, cases=[case])[0] == {} and judged(bent, cases=[case])[0]
+
+
+def test_missing_is_not_an_error():
+    with pytest.raises(Missing):
+        local(SimpleNamespace())("logits", {})
+
+
+def test_large_arrays_are_stored_apart():
+    assert load_npz(FOLDER / ARRAYS)

@@ -1,0 +1,264 @@
+"""Robustness, measured: known perturbations, known rates, and no failure hidden in a mean."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import linear
+from strategies import seeds
+
+from reference.attacks import AttackResult, deepfool, high_confidence
+from reference.errors import InputError
+from reference.experiment.evaluate import ATTACKS, Evaluation, Robustness, evaluate, measure, robust_accuracy
+
+K = 4
+
+
+def logits(x):
+    """The class is the largest of the first K pixels."""
+    return x[:, :K]
+
+
+def images(seed=0, n=12, d=6):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0.1, 0.9, (n, d)), rng.integers(K, size=n)
+
+
+def moves(length, fails=()):
+    """An attack that moves the last pixel by −length[i], i the image's place in the whole, and fails on `fails`."""
+    place = {}
+
+    def attack(model, x, labels):
+        name, labels = labels
+        rows = [place[row.tobytes()] for row in x]
+        last = x.copy()
+        last[:, -1] -= np.asarray(length)[rows]
+        success = ~np.isin(rows, fails)
+        adversarial = np.where(success[:, None], last, x)
+        norms = np.where(success, np.linalg.norm(adversarial - x, axis=1), np.nan)
+        n = len(x)
+        return AttackResult(adversarial, success, norms, np.ones(n), np.full(n, ""), last, labels, f"moves, {name}")
+
+    def known(x):
+        place.update({row.tobytes(): i for i, row in enumerate(x)})
+        return attack
+
+    return known
+
+
+def robustness(norms, success=None, ratios=None, before=None, after=None):
+    """Made by hand; `norms` may be given on failures too, which must not matter."""
+    norms = np.asarray(norms, float)
+    n = len(norms)
+    success = np.ones(n, bool) if success is None else np.asarray(success)
+    ratios = norms / 2 if ratios is None else np.asarray(ratios, float)
+    zeros = np.zeros(n, int)
+    norms, kept = (np.where(success, v, np.nan) for v in (norms, ratios))
+    return Robustness(kept, ratios, norms, success, zeros if before is None else before, zeros + 1, "by hand")
+
+
+@given(seeds, st.integers(1, 15))
+def test_rho_of_a_known_perturbation(seed, batch):
+    """ρ = mean ‖r‖/‖x‖, not mean ‖r‖ / mean ‖x‖, nor a mean of unequal batches' means."""
+    x, y = images(seed)
+    length = np.random.default_rng(seed).uniform(0.01, 0.1, len(x))
+    found = evaluate(logits, x, y, {"moves": moves(length)(x)}, batch=batch).attacks["moves"]
+    exact = length / np.sqrt(np.sum(x**2, axis=1))
+    np.testing.assert_allclose(found.ratios, exact, rtol=1e-12)
+    np.testing.assert_allclose(found.norms, length, rtol=1e-12)
+    np.testing.assert_allclose([found.rho, found.authors_rho], np.mean(exact), rtol=1e-12)
+    np.testing.assert_allclose(found.median, np.sort(exact)[5:7].mean(), rtol=1e-12)
+    assert found.success_rate == 1 and found.convention == "moves, true"
+
+
+def test_failures_are_a_rate_and_never_in_the_mean():
+    x, y = images()
+    fails = [0, 5, 11]
+    length = np.where(np.isin(np.arange(12), fails), 0.09, 0.01)
+    found = evaluate(logits, x, y, {"moves": moves(length, fails)(x)}, batch=5).attacks["moves"]
+    size = np.linalg.norm(x, axis=1)
+    good = np.setdiff1d(np.arange(12), fails)
+    np.testing.assert_allclose(found.rho, np.mean(0.01 / size[good]), rtol=1e-12)
+    np.testing.assert_allclose(found.authors_rho, np.mean(length / size), rtol=1e-12)
+    assert found.success_rate == 0.75
+    assert np.isnan(found.ratios[fails]).all() and np.isnan(found.norms[fails]).all()
+    assert np.isfinite(found.last_ratios).all()
+
+
+def test_the_median_takes_a_failure_for_infinitely_far():
+    assert robustness([2, 4, 6, 8]).median == 2.5
+    assert robustness([2, 4, 6, 8, 1], [True] * 4 + [False]).median == 3
+    assert robustness([2, 4, 6, 8], [True, False, False, False]).median == np.inf
+
+
+def test_no_success_has_no_rho():
+    found = robustness([1, 2], [False, False])
+    assert np.isnan(found.rho) and np.isnan(found.interval()).all()
+    assert found.success_rate == 0 and found.authors_rho == 0.75 and found.median == np.inf
+
+
+@settings(max_examples=5)
+@given(seeds)
+def test_the_interval_holds_the_mean_and_shrinks_with_n(seed):
+    rng = np.random.default_rng(seed)
+    widths = []
+    for n in (25, 400):
+        found = robustness(rng.uniform(1, 3, n), rng.random(n) < 0.9)
+        low, high = found.interval()
+        assert low < found.rho < high and (low, high) == found.interval()
+        narrow = found.interval(0.5)
+        assert low < narrow[0] < narrow[1] < high
+        # The normal approximation, 1.96 standard errors; the bootstrap's own noise is some 5 %.
+        ratios = found.ratios[found.success]
+        widths.append((high - low) / 2)
+        np.testing.assert_allclose(widths[-1], 1.96 * ratios.std() / len(ratios) ** 0.5, rtol=0.2)
+    assert widths[1] < widths[0] / 2
+    assert np.isnan(robustness([3.0]).interval()).all()  # one image tells nothing of the spread
+    assert robustness([3.0, 3.0]).interval() == (1.5, 1.5)
+
+
+def test_error_and_wilsons_interval():
+    """10 wrong of 100: the textbook's (0.0552, 0.1744)."""
+    labels = np.zeros(100, int)
+    e = Evaluation(np.r_[np.ones(10, int), np.zeros(90, int)], labels, {})
+    assert e.error == 0.1
+    np.testing.assert_allclose(e.error_interval(), (0.05522914, 0.17436566), atol=1e-7)
+    for end in e.error_interval(0.9):  # where p's own normal approximation just reaches 0.1
+        np.testing.assert_allclose(abs(0.1 - end), 1.6448536269514722 * np.sqrt(end * (1 - end) / 100))
+    z = 1.959963984540054
+    np.testing.assert_allclose(Evaluation(labels, labels, {}).error_interval(), (0, z * z / (100 + z * z)), atol=1e-15)
+    low, high = Evaluation(labels + 1, labels, {}).error_interval()  # all wrong
+    assert 0.96 < low < 0.97 and high == 1
+
+
+def test_the_two_conventions_differ_on_misclassified_images():
+    problem = linear(n=8, d=5, k=K)
+    y = problem.labels.copy()
+    wrong = np.array([1, 4])
+    y[wrong] = (y[wrong] + 1) % K
+    fast = {"DeepFool": deepfool, "high-confidence": high_confidence}
+    true = evaluate(problem.logits, problem.x, y, fast)
+    predicted = evaluate(problem.logits, problem.x, y, fast, "predicted")
+    for e in (true, predicted):
+        assert e.error == 0.25 and np.array_equal(e.predicted, problem.labels)
+    published, other = true.attacks["DeepFool"], predicted.attacks["DeepFool"]
+    assert published.success.all() and (published.norms[wrong] == 0).all()
+    assert (other.norms[wrong] > 0).all()
+    right = np.setdiff1d(np.arange(8), wrong)
+    np.testing.assert_allclose(published.norms[right], other.norms[right], rtol=1e-9)
+    np.testing.assert_allclose(other.norms, problem.distance, rtol=0.03, atol=2e-4)  # the overshoot, and `extra`
+    assert (true.attacks["high-confidence"].norms[wrong] > 0).any()
+    assert "from the true label" in published.convention and "from the predicted label" in other.convention
+
+
+@pytest.mark.parametrize("start", ["True", "given", None, "", True])
+def test_other_starts_are_refused(start):
+    with pytest.raises(InputError, match='choose "true".*or "predicted"'):
+        evaluate(logits, *images(), {"DeepFool": deepfool}, start)
+
+
+def test_batches_do_not_show():
+    problem = linear(n=11, k=K)
+    y = (problem.labels + (np.arange(11) % 5 == 0)) % K
+    fast = {"DeepFool": deepfool, "high-confidence": high_confidence}
+    whole = evaluate(problem.logits, problem.x, y, fast)
+    for batch in (1, 3, 10, 11, 500):
+        parts = evaluate(problem.logits, problem.x, y, fast, batch=batch)
+        assert np.array_equal(parts.predicted, whole.predicted)
+        for name in fast:
+            for key in ("ratios", "last_ratios", "norms", "success", "before", "after"):
+                a, b = getattr(parts.attacks[name], key), getattr(whole.attacks[name], key)
+                np.testing.assert_allclose(a, b, rtol=1e-9, err_msg=f"{name} {key}")
+
+
+def test_before_and_after_are_predictions():
+    problem = linear(n=6, k=K)
+    found = evaluate(problem.logits, problem.x, problem.labels, {"DeepFool": deepfool}).attacks["DeepFool"]
+    assert np.array_equal(found.before, problem.labels) and (found.after != problem.labels).all()
+
+
+def test_a_subset_is_the_first_images():
+    x, y = images()
+    attacks = {"all": moves(np.full(12, 0.02))(x), "few": moves(np.linspace(0.01, 0.06, 12))(x)}
+    found = evaluate(logits, x, y, attacks, subset={"few": 7}, batch=4)
+    assert [len(found.attacks[name].ratios) for name in attacks] == [12, 7] and len(found.predicted) == 12
+    np.testing.assert_allclose(found.attacks["few"].norms, np.linspace(0.01, 0.06, 12)[:7])
+    assert len(evaluate(logits, x, y, attacks, subset={"few": 99}).attacks["few"].norms) == 12
+
+
+def test_smallest_is_image_by_image_on_the_common_images():
+    x, y = images()
+    one, two = np.linspace(0.01, 0.06, 12), np.linspace(0.05, 0.02, 12)
+    attacks = {"one": moves(one, [0, 3])(x), "two": moves(two, [0, 9])(x)}
+    e = evaluate(logits, x, y, attacks, subset={"two": 10})
+    best = e.smallest
+    assert len(best.ratios) == 10 and "one, two" in best.convention and "first 10 images" in best.convention
+    expected = np.minimum(one, two)[:10]
+    expected[3], expected[9] = two[3], one[9]  # where only the other succeeded
+    np.testing.assert_allclose(best.norms[1:], expected[1:])
+    np.testing.assert_allclose(best.ratios[1:], expected[1:] / np.linalg.norm(x[1:10], axis=1))
+    assert not best.success[0] and np.isnan(best.ratios[0]) and best.success[1:].all()
+    for found in e.attacks.values():
+        both = found.success[:10]
+        assert (best.ratios[both] <= found.ratios[:10][both]).all()
+    assert best.success_rate >= max(found.success[:10].mean() for found in e.attacks.values())
+
+
+@given(seeds)
+def test_robust_accuracy_falls_from_the_clean_accuracy(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(2, size=30)
+    before = rng.integers(2, size=20)
+    success = rng.random(20) < 0.8
+    right = before == labels[:20]
+    norms = np.where(right, rng.uniform(0.1, 2, 20), 0)  # a misclassified image is at distance 0
+    found = robustness(norms, success, before=before)
+    radii = np.sort(rng.uniform(0, 3, 12))
+    accuracy = robust_accuracy(found, labels, radii)
+    assert accuracy.shape == (12,) and (np.diff(accuracy) <= 0).all()
+    by_hand = [np.mean([right[i] and not (success[i] and norms[i] <= radius) for i in range(20)]) for radius in radii]
+    np.testing.assert_allclose(accuracy, by_hand)
+    assert robust_accuracy(found, labels, [0])[0] == right.mean()
+    assert robust_accuracy(found, labels, [1e9])[0] == np.mean(right & ~success)  # a failed attack: robust
+
+
+def test_an_image_at_the_radius_falls_to_it():
+    found = robustness([1.0, 2.0, 0.0], before=np.array([0, 0, 1]))
+    accuracy = robust_accuracy(found, np.zeros(3, int), [0, 0.5, 1, 1.5, 2])
+    np.testing.assert_allclose(accuracy, [2 / 3, 2 / 3, 1 / 3, 1 / 3, 0])
+
+
+def test_an_all_zero_image_is_refused():
+    x, y = images()
+    x[3] = 0
+    with pytest.raises(InputError, match="all zero.*leave it out"):
+        evaluate(logits, x, y, {"moves": moves(np.full(12, 0.0))(x)})
+    with pytest.raises(InputError, match="all zero"):
+        measure(moves(np.full(12, 0.0))(x)(None, x, ("true", y)), x, logits)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"x": images()[0] * 255}, r"in \[0, 1\]"),
+        ({"y": images()[1][:-1]}, "expected 12 labels"),
+        ({"y": images()[1] + K}, "labels must be in 0..3"),
+        ({"batch": 0}, "batch = 0: give a whole number, 1 or more"),
+        ({"subset": {"DeepFool": 0}}, "DeepFool = 0: give a whole number, 1 or more"),
+        ({"batch": 2.5}, "batch = 2.5: give a whole number"),
+        ({"attacks": {}}, "attacks is empty"),
+        ({"model": lambda x: x @ np.ones((7, 3))}, "the model fails on x of shape"),
+        ({"model": lambda x: logits(x)[:, 0]}, "expected .n, k."),
+        ({"subset": {"deepfool": 3}}, "subset names deepfool: choose from DeepFool"),
+        ({"model": 3}, "a model is"),
+    ],
+)
+def test_unfit_input_is_refused(change, says):
+    x, y = images()
+    with pytest.raises(InputError, match=says):
+        evaluate(**{"model": logits, "x": x, "y": y, "attacks": {"DeepFool": deepfool}} | change)
+
+
+def test_the_published_attacks_are_the_default():
+    assert list(ATTACKS) == ["DeepFool", "Carlini-Wagner", "high-confidence"]
+    assert ATTACKS["DeepFool"] is deepfool and ATTACKS["high-confidence"] is high_confidence

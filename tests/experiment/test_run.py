@@ -1,0 +1,248 @@
+"""Runs side by side in processes: the same outcomes as one after another, and no silence when one of them ends."""
+
+import multiprocessing
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import fields, is_dataclass, replace
+
+import numpy as np
+import pytest
+
+from reference.data import Split, load
+from reference.errors import DivergenceError, InputError
+from reference.experiment import run as experiment
+from reference.experiment.plans import DEMO, QUICK
+from reference.experiment.run import estimate, judge_looks, run, run_all, with_epochs
+from reference.experiment.standin import StandIn
+from reference.experiment.train import load_checkpoint
+from reference.method.settings import Training, Undefended
+from reference.plumbing import executors as runs
+
+TINY = replace(
+    QUICK,
+    training=replace(QUICK.training, hidden=(8,), batch=500, epochs=2, learning_rate=0.01),
+    defences={
+        "critic": replace(QUICK.defences["critic"], hidden=(8,)),
+        "undefended": Undefended(),
+    },
+    test_images=20,
+    slow_images=4,
+    search_steps=1,
+    attack_iterations=5,
+    radii=(0.5, 1.0),
+)
+
+
+class Dies:
+    """Ends the process that it is sent to."""
+
+    def __reduce__(self):
+        return os._exit, (7,)
+
+
+class Particular(Exception):
+    """Cannot be pickled: its arguments are not its message."""
+
+    def __init__(self, where, what):
+        super().__init__(f"{what} at {where}")
+
+
+def assert_same(a, b, path="outcome"):
+    """Equal to the bit, but for the seconds that it took."""
+    assert type(a) is type(b), path
+    if is_dataclass(a):
+        for f in fields(a):
+            if not f.name.endswith("_seconds"):
+                assert_same(getattr(a, f.name), getattr(b, f.name), f"{path}.{f.name}")
+    elif isinstance(a, dict):
+        assert list(a) == list(b), path
+        for key in a:
+            assert_same(a[key], b[key], f"{path}[{key}]")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), path
+        for i, pair in enumerate(zip(a, b, strict=True)):
+            assert_same(*pair, f"{path}[{i}]")
+    else:
+        assert np.array_equal(a, b, equal_nan=isinstance(a, np.ndarray) and a.dtype.kind == "f"), path
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left():
+    began = time.monotonic()
+    yield
+    assert multiprocessing.active_children() == []
+    assert time.monotonic() - began < 60
+
+
+def test_processes_change_nothing(tmp_path):
+    """Two at a time, one at a time and resumed, all in this process: the same outcomes, in the plan's order."""
+    heard = []
+    plan = replace(TINY, seeds=2, defences={"undefended": Undefended(), "critic": TINY.defences["critic"]})
+    two = run_all(plan, tmp_path / "two", 2, report=lambda *message: heard.append(message))
+    order = [(name, seed) for name in plan.defences for seed in range(2)]
+    assert [(o.defence, o.seed) for o in two] == order
+    here = judge_looks([run(plan, name, seed, None, False, None) for name, seed in order], load(14).train)
+    for a, b in zip(two, here, strict=True):
+        assert_same(a, b)
+        assert a.training_seconds > 0 and a.evaluation_seconds > 0
+    for name, seed in order:  # every epoch of every run was told, in turn
+        mine = [message[2:] for message in heard if message[:2] == (name, seed)]
+        assert [m[:2] for m in mine] == [(1, 3), (2, 3), (3, 3)]
+        assert [m[2] for m in mine] == next(o.history for o in here if (o.defence, o.seed) == (name, seed))
+        assert load_checkpoint(tmp_path / "two" / "checkpoints" / f"{name}-{seed}.npz").epoch == 3
+    # Resumed from finished checkpoints, one at a time, it only evaluates.
+    one = replace(plan, defences={"critic": plan.defences["critic"]})
+    again = run_all(one, tmp_path / "two", 1, resume=True, report=lambda *_: 1 / 0)
+    for a, b in zip(again, two[2:], strict=True):
+        assert_same(a, b)
+
+
+def test_what_an_outcome_holds():
+    o = run(TINY, "undefended", 0, None, False, None)
+    digits = load(14)
+    x, y = digits.test.x[:20], digits.test.y[:20]
+    assert len(o.true.labels) == 20 and np.array_equal(o.true.labels, y)
+    assert [len(o.true.attacks[a].ratios) for a in ("DeepFool", "high-confidence", "Carlini-Wagner")] == [20, 20, 4]
+    assert set(o.predicted.attacks) == {"DeepFool", "high-confidence"}
+    assert "from the true" in o.true.attacks["DeepFool"].convention
+    assert "from the predicted" in o.predicted.attacks["DeepFool"].convention
+    clean = 1 - o.true.error
+    radii, accuracy = o.curves["DeepFool"]
+    assert radii[0] == 0 and radii[-1] == 1.25 and accuracy[0] == clean and (np.diff(accuracy) <= 0).all()
+    radii, accuracy = o.curves["projected gradient"]
+    right = o.true.predicted[:4] == y[:4]
+    assert tuple(radii) == (0, *TINY.radii) and accuracy[0] == right.mean() and (np.diff(accuracy) <= 0).all()
+    assert set(o.curves) == {"DeepFool", "Carlini-Wagner", "high-confidence", "projected gradient"}
+    images, taken_for, labels = o.attacked
+    assert 0 < len(images) <= 20 and images.shape[1] == 196 and (taken_for != labels).all() and o.looks == {}
+    shares = StandIn(*digits.train).labels(images)
+    looks = judge_looks([o], digits.train)[0].looks
+    assert looks == {name: np.mean(found == taken_for) for name, found in shares.items()}
+    assert np.array_equal(o.sheet["y"], np.arange(10)) and o.sheet["x"].shape == (10, 196)
+    assert all(np.array_equal(x[np.flatnonzero(y == digit)[0]], o.sheet["x"][digit]) for digit in range(10))
+
+
+def test_what_a_run_raises_is_raised_here(tmp_path):
+    diverging = replace(TINY, training=replace(TINY.training, learning_rate=1e30))
+    with pytest.raises(DivergenceError, match="became .* in epoch .*: lower the learning rate") as caught:
+        run_all(diverging, tmp_path, 2)
+    assert "in _epoch" in caught.value.__notes__[0], "the run's own traceback comes along"
+
+
+def test_a_checkpoint_of_another_run_is_refused_here(tmp_path):
+    plan = replace(TINY, defences={"undefended": Undefended()})
+    run_all(plan, tmp_path, 1)
+    other = replace(plan, training=replace(plan.training, hidden=(9,)))
+    with pytest.raises(InputError, match=r"undefended-0.npz belongs to .* other settings \(training.hidden\)"):
+        run_all(other, tmp_path, 1, resume=True)
+
+
+def test_a_process_that_dies_at_once_is_named(tmp_path):
+    with pytest.raises(ChildProcessError, match=r"bad, seed 0, died \(exit code 7\).*memory: use fewer jobs"):
+        run_all(replace(TINY, defences={"bad": Dies()}), tmp_path, 2)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_process_that_is_killed_is_named(tmp_path):
+    """As a system short of memory does it: without a word."""
+
+    def kill(*_):
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    plan = replace(TINY, defences={"undefended": Undefended()}, training=replace(TINY.training, epochs=10_000))
+    with pytest.raises(ChildProcessError, match=r"undefended, seed 0, died \(exit code -9\)"):
+        run_all(plan, tmp_path, 1, report=kill)
+
+
+def test_an_interrupt_ends_all_runs_and_leaves_whole_checkpoints(tmp_path):
+    heard = set()
+
+    def interrupt(defence, *_):
+        heard.add(defence)
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    plan = replace(TINY, training=replace(TINY.training, epochs=10_000))
+    began = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(plan, tmp_path, 2, report=interrupt)
+    assert signal.getsignal(signal.SIGINT) is began
+    files = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert files == ["critic-0.npz", "undefended-0.npz"], "nothing half-written"
+    assert all(load_checkpoint(tmp_path / "checkpoints" / name).epoch >= 1 for name in files)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signal masks")
+def test_an_interrupt_while_a_process_starts_is_neither_lost_nor_heard_by_it():
+    ask = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    heard, done = [], threading.Event()
+    other = threading.Thread(target=done.wait)  # as of a library: the interrupt may come to it
+    other.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            with runs._interrupts_held():
+                os.kill(os.getpid(), signal.SIGINT)
+                heard.append(subprocess.check_output([sys.executable, "-c", ask]).strip())
+    finally:
+        done.set()
+        other.join()
+    assert heard == [b"True"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert subprocess.check_output([sys.executable, "-c", ask]).strip() == b"False"
+
+
+@pytest.mark.parametrize(
+    "error, kind, says",
+    [
+        (InputError("no"), InputError, "no"),
+        (KeyError("x"), KeyError, "'x'"),
+        (UnicodeDecodeError("utf-8", b"a", 0, 1, "bad"), UnicodeDecodeError, "bad"),
+        (Particular(3, "nonsense"), RuntimeError, "Particular: nonsense at 3"),
+    ],
+)
+def test_every_exception_can_be_sent(error, kind, says):
+    try:
+        raise error
+    except Exception as caught:
+        back = pickle.loads(pickle.dumps(runs._portable(caught)))
+    assert type(back) is kind and says in str(back)
+    assert any("test_every_exception" in note for note in back.__notes__)
+
+
+def test_other_epochs_are_the_same_recipe():
+    t = with_epochs(Training(epochs=100, halve_every=40), 25)
+    assert (t.epochs, t.halve_every) == (25, 10)
+    assert replace(t, epochs=100, halve_every=40) == Training(), "nothing else changes"
+    assert with_epochs(DEMO.training, DEMO.training.epochs) == DEMO.training
+    for epochs in (0, -1):
+        with pytest.raises(InputError, match=f"epochs = {epochs}: give at least 1"):
+            with_epochs(Training(), epochs)
+
+
+def test_the_estimate_scales_with_epochs_and_seeds(monkeypatch):
+    """3 batches in 3 s: a second a batch; 7 batches × 3 epochs × 2 seeds = 42 s a defence on a clock of our own."""
+    clock = iter(range(0, 1000, 3))
+    monkeypatch.setattr(experiment.time, "perf_counter", lambda: next(clock))
+    seen = []
+    monkeypatch.setattr(experiment, "train", lambda *args: seen.append(args))
+    plan = replace(TINY, seeds=2, training=replace(TINY.training, epochs=1199))  # 1200 with pre-training
+    text = estimate(plan, load(14), 2)
+    assert "about 4.7 h here with 2 processes (critic 4.7 h, undefended 4.7 h)" in text  # 7·1200·2 s
+    assert "about 9.3 h here with 1 processes" in estimate(plan, load(14), 1)
+    assert "about 2.3 h" in estimate(plan, load(14), 99), "no run is faster than itself"
+    few, _, once = seen[0]
+    assert len(few.train.y) == 1500 and set(few.train.y) == set(range(10)) and once.epochs == 1
+
+
+def test_the_estimate_of_sorted_digits():
+    """The batches it times hold every class, however the data are sorted."""
+    data = load(14)
+    rows = np.argsort(data.train.y)
+    data = data._replace(train=Split(data.train.x[rows], data.train.y[rows]))
+    text = estimate(replace(TINY, training=replace(TINY.training, batch=10)), data, 1)
+    assert re.fullmatch(r"Training will take about [\d.]+ (s|min|h) here .*--resume goes on\.", text)
