@@ -1,4 +1,4 @@
-"""The import rule: a folder of `reference/` imports only from folders before it, and `method/` from itself and errors."""
+"""The import rule: a folder of `reference/` imports only from folders before it."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import reference
 
 ROOT = Path(reference.__file__).parent
-ORDER = "errors plumbing data method attacks by_hand experiment conformance lessons studies bench __main__".split()
+ORDER = "errors plumbing data method attacks by_hand experiment conformance bench studies lessons __main__".split()
 
 
 def imports(path: Path) -> set[tuple[str, ...]]:

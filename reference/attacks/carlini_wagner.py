@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as onp
 
-from ..errors import InputError
-from .result import AttackResult, begin, confirmed, describe, finish, require
+from ..errors import InputError, require
+from .result import AttackResult, begin, confirmed, describe, finish
 
 
 def margins(z, labels):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import numpy as onp
 
+from ..errors import require
 from ..method.numerics import one_hot
 from ..method.targets import nearest
 from .nearest import boundaries
-from .result import AttackResult, begin, check_targets, clip, describe, finish, require
+from .result import AttackResult, begin, check_targets, clip, describe, finish
 
 
 def deepfool(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as onp
 
+from ..errors import require
 from ..method.generator import newton_step
 from ..method.numerics import (
     log_softmax,
@@ -21,7 +22,7 @@ from ..method.numerics import (
 )
 from ..plumbing.checks import check_confidence
 from .nearest import nearest_class
-from .result import AttackResult, begin, check_targets, clip, describe, finish, require
+from .result import AttackResult, begin, check_targets, clip, describe, finish
 
 
 def high_confidence(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as onp
 
-from ..errors import InputError
+from ..errors import check_geometry, check_labels
 from ..method.numerics import one_hot
 from ..method.targets import distances, nearest
-from ..plumbing.checks import check_labels
 from .model import Model, as_model
 
 
@@ -28,9 +27,7 @@ def boundaries(model: Model, x, labels, geometry: str = "l2"):
 
     Norms alone are kept of the k gradients; whoever wants one of them pulls it back.
     """
-    order = {"l2": 2, "linf": 1}.get(geometry)
-    if order is None:
-        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
+    order = {"l2": 2, "linf": 1}[check_geometry(geometry)]
     if model.gaps is not None:
         z, gaps, pull_back = model.gaps(x, labels, geometry)
     else:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as onp
 
-from ..errors import InputError
+from ..errors import InputError, require
 from ..method.perturbations import unit_rows
 from .carlini_wagner import margins
-from .result import AttackResult, begin, clip, confirmed, describe, finish, require
+from .result import AttackResult, begin, clip, confirmed, describe, finish
 
 
 def projected_gradient(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as onp
 
-from ..errors import InputError
+from ..errors import InputError, check_labels
 from ..method.numerics import one_hot, predict
-from ..plumbing.checks import check_images, check_labels
+from ..plumbing.checks import check_images
 from .model import Model, as_model, warn_if_untrustworthy
 
 
@@ -38,27 +36,6 @@ class AttackResult:
     last: onp.ndarray
     labels: onp.ndarray
     convention: str
-
-
-RULES: dict[str, Callable[[Any], bool]] = {
-    "a whole number, 0 or more": lambda v: v >= 0 and v % 1 == 0,
-    "a whole number, 1 or more": lambda v: v >= 1 and v % 1 == 0,
-    "a finite number, 0 or more": lambda v: 0 <= v < onp.inf,
-    "a positive finite number": lambda v: 0 < v < onp.inf,
-    "a positive number, or inf for no limit": lambda v: v > 0,
-}
-
-
-def require(rule: str, **values) -> list:
-    """The `values` as Python numbers (a NumPy one would promote float32 images), checked by one of the `RULES`."""
-    for name, value in values.items():
-        try:
-            good = bool(RULES[rule](value))
-        except (TypeError, ValueError):  # not a number at all
-            good = False
-        if not good:
-            raise InputError(f"{name} = {value!r}: give {rule}")
-    return [(int if "whole" in rule else float)(value) for value in values.values()]
 
 
 def check_box(box) -> tuple[float, float] | None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as onp
 
 from ..attacks import AttackResult, as_model, carlini_wagner, deepfool, high_confidence
-from ..attacks.result import probe, require
-from ..errors import InputError
+from ..attacks.result import probe
+from ..errors import InputError, check_labels, require
 from ..method.numerics import predict
-from ..plumbing.checks import check_images, check_labels
+from ..plumbing.checks import check_images
 
 STARTS = ("true", "predicted")
 ATTACKS: dict[str, Callable[..., AttackResult]] = {

@@ -10,6 +10,7 @@ import numpy as onp
 from ..attacks import high_confidence
 from ..by_hand.model import from_params
 from ..data import toy
+from ..experiment import plans
 from ..method.numerics import predict
 from ..method.settings import Undefended
 from . import figures
@@ -72,8 +73,8 @@ def two_kinds(epochs: int):
     data, cells = toy.load(), toy.midpoints()
     on_grid = (toy.GRID, toy.GRID)
     panels = {}
-    for defence in (Undefended(), toy.CRITIC):
-        model = from_params(train(data, defence, with_epochs(toy.TRAINING, epochs)).params)
+    for defence in (Undefended(), plans.TOY_CRITIC):
+        model = from_params(train(data, defence, with_epochs(plans.TOY_TRAINING, epochs)).params)
         right = predict(model.logits(data.test.x)) == data.test.y
         x, y = data.test.x[right], data.test.y[right]
         found = high_confidence(model, x, ("true", y), toy.CONFIDENCE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..data import toy
 from ..method.settings import (
     AdversarialTraining,
     AdversaryCritic,
@@ -110,3 +111,20 @@ PAPER = replace(
     defences=at_side(DEMO, 28).defences | {"critic": AdversaryCritic()},
 )
 """The authors' sizes and recipe; of the other defences, the demo's radii scaled to 28×28 images."""
+
+TOY_TRAINING = Training(hidden=(64, 64), pretrain_epochs=10, epochs=120, learning_rate=2e-3)
+"""1,200 steps on the 1,000 points of `load()`."""
+TOY_CRITIC = AdversaryCritic(
+    cycle_weight=0.1,
+    generator=Generator(confidence=toy.CONFIDENCE),
+    hidden=(64, 64),
+    input_noise=0.05,
+    hidden_noise=0.1,
+    penalty_weight=1.0,
+    critic_learning_rate=4e-3,
+)
+"""Found by trying some twenty settings and counting kinds of error on `load(seed=1)`; the demo shows another sample.
+
+Noise and penalty are for a square whose classes are 0.07 wide, not for images: the authors' noise blurs them.  Fewer
+steps, or smaller rates, leave more errors of kind I, and more so for some seeds than for others.
+"""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as onp
 
-from ..errors import InputError
-from ..plumbing.checks import check_images, check_labels
+from ..errors import InputError, check_labels
+from ..plumbing.checks import check_images
 
 # The smallest validation errors at 14×14 among 1, 3, 5, 7 neighbours, and widths 1, 2, 4 with ridges 0.001, 0.01, 0.1.
 NEIGHBOURS = 5

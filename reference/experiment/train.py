@@ -20,7 +20,7 @@ import numpy as onp
 
 from ..by_hand import steps as fused
 from ..data import Digits
-from ..errors import DivergenceError, InputError
+from ..errors import DivergenceError, InputError, check_labels
 from ..method import critic, network
 from ..method.adam import Adam, decayed
 from ..method.network import Params
@@ -36,7 +36,7 @@ from ..method.settings import (
     VirtualAdversarial,
 )
 from ..method.targets import RunningConfidence
-from ..plumbing.checks import check_images, check_labels, check_params
+from ..plumbing.checks import check_images, check_params
 from ..plumbing.files import load_npz, save_npz
 
 Progress = Callable[[int, int, dict[str, float]], None]

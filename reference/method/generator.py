@@ -13,7 +13,7 @@ import autograd.numpy as np
 import numpy as onp
 from autograd import make_vjp
 
-from ..errors import InputError
+from ..errors import check_geometry, require_choice
 from . import network
 from .numerics import (
     absolute,
@@ -37,13 +37,11 @@ def newton_step(log_p, w, confidence, eps: float = 1e-8, geometry: str = "l2"):
     In the L∞ geometry (√ε + φ)·sign(w)/‖w‖₁; there the step is 0 where w is.
     """
     phi = absolute(log_p - np.log(like(confidence, log_p)))[:, None]
-    if geometry == "l2":
+    if check_geometry(geometry) == "l2":
         n = np.sqrt(eps + np.sum(w * w, axis=1, keepdims=True))
         return (math.sqrt(eps) + phi / n) * w / n
-    if geometry == "linf":
-        size = np.sum(absolute(w), axis=1, keepdims=True)
-        return (math.sqrt(eps) + phi) * np.sign(w) / (size + (size == 0))
-    raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
+    size = np.sum(absolute(w), axis=1, keepdims=True)
+    return (math.sqrt(eps) + phi) * np.sign(w) / (size + (size == 0))
 
 
 def linearise_log_prob(logits, x, targets):
@@ -76,8 +74,7 @@ def unrolled(
     The indicator "not there yet" is cumulative: 1 until p_t first reaches C and 0 for good; backwards, its rounding
     is the identity.  Examples do not interact.
     """
-    if gradient not in GRADIENT_MODES:
-        raise InputError(f"gradient = {gradient!r}: choose one of {', '.join(GRADIENT_MODES)}")
+    require_choice("gradient", gradient, GRADIENT_MODES)
     confidence = like(confidence, x)
     r, active = np.zeros_like(stop_gradient(x)), 1
     for _ in range(iterations):

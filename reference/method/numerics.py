@@ -19,7 +19,7 @@ import autograd.numpy as np
 import numpy as onp
 from autograd.extend import defjvp, defvjp, notrace_primitive, primitive
 
-from ..plumbing.checks import check_labels
+from ..errors import check_labels
 
 
 @notrace_primitive

@@ -22,13 +22,13 @@ from typing import NamedTuple
 import autograd.numpy as np
 import numpy as onp
 
-from ..errors import InputError
+from ..errors import check_geometry
 from . import critic, losses, network
 from .generator import unrolled
 from .numerics import absolute, like, norm, pick, predict, softmax, stop_gradient
 from .perturbations import gradient_step, virtual_direction
 from .reverse import make_vjp
-from .settings import GEOMETRIES, AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
+from .settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
 from .targets import RunningConfidence, distances, nearest, random_class
 
 Terms = dict[str, tuple[float, object]]
@@ -49,9 +49,7 @@ def gradient_gaps(params, x, y, geometry: str = "l2"):
     gradients = network.class_gradients(lambda v: network.logits(params, v), x)
     n, k, d = gradients.shape
     differences = np.reshape(gradients - gradients[onp.arange(n), y][:, None], (n * k, d))
-    if geometry not in GEOMETRIES:
-        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
-    size = norm(differences) if geometry == "l2" else np.sum(absolute(differences), axis=1)
+    size = norm(differences) if check_geometry(geometry) == "l2" else np.sum(absolute(differences), axis=1)
     return np.reshape(size, (n, k))
 
 

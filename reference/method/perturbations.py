@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as onp
 from autograd import grad
 
-from ..attacks.result import require
-from ..errors import InputError
+from ..errors import check_geometry, require
 from .losses import cross_entropy, kl_divergence
 
 
@@ -16,8 +15,7 @@ def gradient_step(logits, x: onp.ndarray, y: onp.ndarray, epsilon: float, geomet
     logits: a function (n, d) -> (n, k); x: (n, d); y: (n,); epsilon ≥ 0 in the norm of the geometry.
     Returns r (n, d), a constant, not clipped to any box.
     """
-    if geometry not in ("l2", "linf"):
-        raise InputError(f'geometry = {geometry!r}: choose "l2" or "linf"')
+    check_geometry(geometry)
     (epsilon,) = require("a finite number, 0 or more", epsilon=epsilon)
     # The mean over the batch scales every row by 1/n, which neither the sign nor the direction sees.
     g = grad(lambda v: cross_entropy(logits(v), y))(x)

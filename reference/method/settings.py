@@ -6,46 +6,9 @@ defences are not: theirs are not published.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from ..errors import InputError
-
-GEOMETRIES = ("l2", "linf")
-
-
-def _require(owner: object, rule: str, good: Callable[[Any], bool], *names: str) -> None:
-    """Each named field of `owner` obeys the rule; InputError otherwise."""
-    for name in names:
-        value = getattr(owner, name)
-        try:
-            fits = good(value)
-        except TypeError:  # not of a kind that can be compared
-            fits = False
-        if not fits:
-            raise InputError(f"{name} = {value!r}: give {rule}")
-
-
-def _require_choice(owner: object, name: str, choices: tuple[str, ...]) -> None:
-    _require(owner, f"one of {', '.join(choices)}", lambda value: value in choices, name)
-
-
-def _require_positive(owner: object, *names: str) -> None:
-    _require(owner, "a positive finite number", lambda value: 0 < value < math.inf, *names)
-
-
-def _require_not_negative(owner: object, *names: str) -> None:
-    _require(owner, "a finite number, 0 or more", lambda value: 0 <= value < math.inf, *names)
-
-
-def _require_count(owner: object, least: int, *names: str) -> None:
-    _require(owner, f"a whole number, {least} or more", lambda value: value >= least and value == int(value), *names)
-
-
-def _require_widths(owner: object) -> None:
-    _require(owner, "whole positive widths", lambda widths: all(w >= 1 and w == int(w) for w in widths), "hidden")
+from ..errors import check_geometry, require, require_choice
 
 
 @dataclass(frozen=True)
@@ -68,13 +31,12 @@ class Generator:
     """C: "running" class mean, the example's "own", or a number in (0, 1)."""
 
     def __post_init__(self):
-        _require_count(self, 1, "iterations")
-        _require_not_negative(self, "overshoot", "eps")
-        _require_choice(self, "gradient", ("truncated", "full", "detached"))
-        _require_choice(self, "geometry", GEOMETRIES)
-        _require_choice(self, "targets", ("nearest", "uniform", "softmax"))
-        rule = '"running", "own" or a number in (0, 1)'
-        _require(self, rule, lambda C: C in ("running", "own") or (not isinstance(C, str) and 0 < C < 1), "confidence")
+        require("a whole number, 1 or more", iterations=self.iterations)
+        require("a finite number, 0 or more", overshoot=self.overshoot, eps=self.eps)
+        require_choice("gradient", self.gradient, ("truncated", "full", "detached"))
+        check_geometry(self.geometry)
+        require_choice("targets", self.targets, ("nearest", "uniform", "softmax"))
+        require('"running", "own" or a number in (0, 1)', confidence=self.confidence)
 
 
 @dataclass(frozen=True)
@@ -95,8 +57,8 @@ class AdversarialTraining:
     """"linf": ε·sign(∇L); "l2": ε·∇L/‖∇L‖."""
 
     def __post_init__(self):
-        _require_not_negative(self, "epsilon")
-        _require_choice(self, "geometry", GEOMETRIES)
+        require("a finite number, 0 or more", epsilon=self.epsilon)
+        check_geometry(self.geometry)
 
 
 @dataclass(frozen=True)
@@ -111,9 +73,9 @@ class VirtualAdversarial:
     power_iterations: int = 1
 
     def __post_init__(self):
-        _require_not_negative(self, "epsilon")
-        _require_positive(self, "xi")
-        _require_count(self, 1, "power_iterations")
+        require("a finite number, 0 or more", epsilon=self.epsilon)
+        require("a positive finite number", xi=self.xi)
+        require("a whole number, 1 or more", power_iterations=self.power_iterations)
 
 
 @dataclass(frozen=True)
@@ -126,8 +88,8 @@ class Margin:
     geometry: str = "l2"
 
     def __post_init__(self):
-        _require_not_negative(self, "epsilon")
-        _require_choice(self, "geometry", GEOMETRIES)
+        require("a finite number, 0 or more", epsilon=self.epsilon)
+        check_geometry(self.geometry)
 
 
 @dataclass(frozen=True)
@@ -153,10 +115,17 @@ class AdversaryCritic:
     """Critic steps per classifier step, on the same batch."""
 
     def __post_init__(self):
-        _require_not_negative(self, "critic_weight", "cycle_weight", "input_noise", "hidden_noise", "penalty_weight")
-        _require_positive(self, "critic_learning_rate")
-        _require_count(self, 0, "critic_steps")
-        _require_widths(self)
+        require(
+            "a finite number, 0 or more",
+            critic_weight=self.critic_weight,
+            cycle_weight=self.cycle_weight,
+            input_noise=self.input_noise,
+            hidden_noise=self.hidden_noise,
+            penalty_weight=self.penalty_weight,
+        )
+        require("a positive finite number", critic_learning_rate=self.critic_learning_rate)
+        require("a whole number, 0 or more", critic_steps=self.critic_steps)
+        require("whole positive widths", hidden=self.hidden)
 
 
 Defence = Undefended | AdversarialTraining | VirtualAdversarial | Margin | AdversaryCritic
@@ -183,9 +152,9 @@ class Training:
     beta2: float = 0.999
 
     def __post_init__(self):
-        _require_count(self, 1, "batch")
-        _require_count(self, 0, "pretrain_epochs", "epochs")
-        _require_positive(self, "learning_rate", "halve_every")
-        _require_not_negative(self, "weight_decay")
-        _require(self, "a number in [0, 1)", lambda beta: 0 <= beta < 1, "beta1", "beta2")
-        _require_widths(self)
+        require("a whole number, 1 or more", batch=self.batch)
+        require("a whole number, 0 or more", pretrain_epochs=self.pretrain_epochs, epochs=self.epochs)
+        require("a positive finite number", learning_rate=self.learning_rate, halve_every=self.halve_every)
+        require("a finite number, 0 or more", weight_decay=self.weight_decay)
+        require("a number in [0, 1)", beta1=self.beta1, beta2=self.beta2)
+        require("whole positive widths", hidden=self.hidden)

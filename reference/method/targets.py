@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as onp
 
-from ..plumbing.checks import check_labels
+from ..errors import check_labels
 from .numerics import one_hot, softmax
 
 

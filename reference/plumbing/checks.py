@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as onp
 
-from reference.errors import InputError
+from ..errors import InputError
 
 Params = list[tuple[onp.ndarray, onp.ndarray]]
 
@@ -35,26 +35,6 @@ def check_images(x: Any, name: str = "x") -> onp.ndarray:
             f"undo any mean and scale normalisation, or use np.clip({name}, 0, 1)"
         )
     return x
-
-
-def check_labels(y: Any, classes: int, n: int | None = None) -> onp.ndarray:
-    """Return `y` (n,): integers in 0..classes-1, not empty; any length if `n` is None."""
-    y = _array(y, "labels")
-    if y.ndim != 1 or y.size == 0:
-        raise InputError(
-            f"labels must be a vector (n,) with n >= 1, got shape {y.shape}; "
-            "use y.argmax(axis=1) if they are one-hot rows"
-        )
-    if y.dtype.kind not in "iu":
-        raise InputError(f"labels must be integers, got dtype {y.dtype}; use y.astype(np.int64)")
-    if n is not None and len(y) != n:
-        raise InputError(f"expected {n} labels, one an image, got {len(y)}; select the same rows of images and labels")
-    if y.min() < 0 or y.max() >= classes:
-        raise InputError(
-            f"labels must be in 0..{classes - 1}, got {y.min()}..{y.max()}; "
-            f"number the classes from 0, or use a network with {int(y.max()) + 1} outputs"
-        )
-    return y
 
 
 def check_confidence(c: Any, n: int | None = None) -> float | onp.ndarray:

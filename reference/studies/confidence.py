@@ -9,7 +9,7 @@ The adversary critic is trained with generators that stop earlier or later, all 
 
 and beside it stands the undefended classifier, "none".
 
-On the toy problem (settings: `toy.CRITIC`, found with C = 0.9), each seed is another sample and another start.  Is the
+On the toy problem (settings: `plans.TOY_CRITIC`, found with C = 0.9), each seed is another sample and another start.  Is the
 boundary fractured?  length: that of the boundary between the predicted classes, per area of the unit square; regions:
 the connected ones, of all classes together (`regions`).  I %: how often an attack until 90 % sure ends where the point
 does not look like the class it is taken for (`measures.on_toy`).
@@ -65,9 +65,9 @@ class Size:
 
 EVERY = (NONE, *CONFIDENCES)
 SIZES = {
-    "quick": Size((NONE, BOUNDARY, "running"), with_epochs(toy.TRAINING, 3), 1, DIGIT_SIZES["quick"]),
-    "preview": Size(EVERY, with_epochs(toy.TRAINING, 60), 1, replace(DIGIT_SIZES["preview"], images=100)),
-    "full": Size(EVERY, toy.TRAINING, 6, DIGIT_SIZES["full"]),
+    "quick": Size((NONE, BOUNDARY, "running"), with_epochs(plans.TOY_TRAINING, 3), 1, DIGIT_SIZES["quick"]),
+    "preview": Size(EVERY, with_epochs(plans.TOY_TRAINING, 60), 1, replace(DIGIT_SIZES["preview"], images=100)),
+    "full": Size(EVERY, plans.TOY_TRAINING, 6, DIGIT_SIZES["full"]),
 }
 
 
@@ -142,7 +142,7 @@ def bayes_regions() -> dict:
 def tasks(size: Size):
     found = []
     for prefix, critic, training, count, measured in (
-        (TOY, toy.CRITIC, size.toy, size.toy_seeds, ()),
+        (TOY, plans.TOY_CRITIC, size.toy, size.toy_seeds, ()),
         (DIGITS, plans.DEMO.defences["critic"], size.digits.training, size.digits.seeds, size.digits.images),
     ):
         for seed in range(count):

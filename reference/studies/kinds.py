@@ -29,6 +29,7 @@ from matplotlib.patches import Patch
 from ..attacks import as_model
 from ..by_hand.model import from_params
 from ..data import Split, toy
+from ..experiment import plans
 from ..experiment.figures import BLACK, FONT, KNOWN, SKY, VERMILLION, caption, look, plain
 from ..experiment.run import with_epochs
 from ..experiment.tables import grid
@@ -55,9 +56,9 @@ class Size:
 
 RADII = (0.005, 0.01, 0.02, 0.05, 0.1)
 SIZES = {
-    "quick": Size(with_epochs(replace(toy.TRAINING, pretrain_epochs=2), 4), 1, (0.05,), 100),
-    "preview": Size(toy.TRAINING, 1, RADII, 1000),
-    "full": Size(toy.TRAINING, 10, RADII, 1000),
+    "quick": Size(with_epochs(replace(plans.TOY_TRAINING, pretrain_epochs=2), 4), 1, (0.05,), 100),
+    "preview": Size(plans.TOY_TRAINING, 1, RADII, 1000),
+    "full": Size(plans.TOY_TRAINING, 10, RADII, 1000),
 }
 
 
@@ -68,7 +69,7 @@ def candidates(size: Size) -> dict[str, Sequence[Defence]]:
         tuple(AdversarialTraining(radius, "l2") for radius in size.radii),
         tuple(VirtualAdversarial(radius, xi=0.01) for radius in size.radii),
         tuple(Margin(radius) for radius in size.radii),
-        (toy.CRITIC,),
+        (plans.TOY_CRITIC,),
     )
     return {found[0].name: found for found in every}
 
@@ -142,7 +143,7 @@ def finding(records: Records) -> str:
         """The names of the groups on which the seeds agree, as "x, y and z"."""
         return listed([n for n in trained if compare(trained[a or n], trained[b or n], "attacked_I") == sign])
 
-    undefended, critic = Undefended.name, toy.CRITIC.name
+    undefended, critic = Undefended.name, plans.TOY_CRITIC.name
     claims = (
         (told(-1, undefended, None), "fewer with {} than with undefended training"),
         (told(-1, None, critic), "fewer with the critic than with {}"),

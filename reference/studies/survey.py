@@ -22,10 +22,9 @@ from pathlib import Path
 import numpy as onp
 
 from ..attacks import high_confidence
-from ..attacks.result import require
 from ..by_hand.model import from_params
 from ..data import Digits
-from ..errors import InputError
+from ..errors import InputError, require
 from ..experiment.run import SHEET_CONFIDENCE, digits
 from ..experiment.standin import StandIn
 from ..experiment.tables import NAMES

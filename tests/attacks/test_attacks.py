@@ -616,9 +616,9 @@ def test_no_gradient_no_step(geometry):
 
 def test_wrong_steps_are_named():
     x, y = np.full((2, 3), 0.5), np.array([0, 1])
-    with pytest.raises(InputError, match='l1.*choose "l2" or "linf"'):
+    with pytest.raises(InputError, match="l1.*give one of l2, linf"):
         gradient_step(two, x, y, 0.1, "l1")
-    with pytest.raises(InputError, match='l1.*choose "l2" or "linf"'):
+    with pytest.raises(InputError, match="l1.*give one of l2, linf"):
         newton_step(np.zeros(2), x, 0.5, geometry="l1")
     with pytest.raises(InputError, match="epsilon = -1"):
         gradient_step(two, x, y, -1)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from reference.data import Digits, digits, load, load_idx
 from reference.errors import InputError
-from reference.plumbing.checks import check_images, check_labels
+from reference.errors import check_labels
+from reference.plumbing.checks import check_images
 from reference.plumbing.files import load_npz
 
 RAW = load_npz(digits.FILE)  # images (5000, 28, 28), labels (5000,), both uint8

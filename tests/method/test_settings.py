@@ -3,6 +3,7 @@
 import pytest
 
 from reference.errors import InputError
+from reference.experiment import plans
 from reference.method import settings as S
 
 WRONG = [
@@ -41,23 +42,23 @@ def test_a_wrong_setting_is_refused_by_name(kind, wrong):
 
 
 def test_l2_lengths_scale_with_the_side_and_others_do_not():
-    plan = S.at_side(S.DEMO, 28)
-    assert plan.side == 28 and plan.training == S.DEMO.training
-    assert plan.radii == tuple(2 * radius for radius in S.DEMO.radii)
+    plan = plans.at_side(plans.DEMO, 28)
+    assert plan.side == 28 and plan.training == plans.DEMO.training
+    assert plan.radii == tuple(2 * radius for radius in plans.DEMO.radii)
     for name in ("virtual", "margin"):
-        assert plan.defences[name].epsilon == 2 * S.DEMO.defences[name].epsilon
+        assert plan.defences[name].epsilon == 2 * plans.DEMO.defences[name].epsilon
     for name in ("undefended", "adversarial", "critic"):  # the demo's adversarial training steps in L∞
-        assert plan.defences[name] == S.DEMO.defences[name]
-    assert S.at_side(plan, 14) == S.DEMO
+        assert plan.defences[name] == plans.DEMO.defences[name]
+    assert plans.at_side(plan, 14) == plans.DEMO
 
 
 def test_the_paper_s_plan_is_the_authors_configuration():
     """As published with their code: sizes, rates, weights and noise."""
-    t, c = S.PAPER.training, S.PAPER.defences["critic"]
+    t, c = plans.PAPER.training, plans.PAPER.defences["critic"]
     assert (t.hidden, t.batch, t.epochs, t.pretrain_epochs) == ((1200, 1200, 1200), 100, 100, 1)
     assert (t.learning_rate, t.halve_every, t.weight_decay, t.beta1, t.beta2) == (5e-4, 40, 5e-6, 0.5, 0.999)
     assert (c.hidden, c.critic_weight, c.cycle_weight, c.penalty_weight) == ((1200, 1200), 0.5, 0.01, 10)
     assert (c.input_noise, c.hidden_noise, c.critic_learning_rate, c.critic_steps) == (0.1, 0.5, 1e-3, 1)
     g = c.generator
     assert (g.iterations, g.overshoot, g.eps, g.gradient, g.confidence) == (5, 0.05, 1e-8, "truncated", "running")
-    assert S.PAPER.side == 28 and list(S.PAPER.defences) == list(S.DEMO.defences)
+    assert plans.PAPER.side == 28 and list(plans.PAPER.defences) == list(plans.DEMO.defences)

@@ -83,7 +83,7 @@ def test_wrong_labels_are_named(labels):
 
 
 def test_wrong_geometry_is_named():
-    with pytest.raises(InputError, match='l3.*choose "l2" or "linf"'):
+    with pytest.raises(InputError, match="l3.*give one of l2, linf"):
         nearest_class(problems.constant(), np.ones((1, 2)), [0], "l3")
 
 

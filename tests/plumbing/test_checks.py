@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reference.errors import DivergenceError, InputError
-from reference.plumbing.checks import check_confidence, check_images, check_labels, check_params
+from reference.errors import DivergenceError, InputError, check_labels
+from reference.plumbing.checks import check_confidence, check_images, check_params
 
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 5))
 dtypes = st.sampled_from([np.float32, np.float64])

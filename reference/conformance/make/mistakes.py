@@ -28,7 +28,13 @@ class Mistake(NamedTuple):
         return self.id.replace("-", " ")
 
 
-OBJECTIVES, LOSSES, NUMERICS, CRITIC, NETWORK = "method/objectives.py", "method/losses.py", "method/numerics.py", "method/critic.py", "method/network.py"
+OBJECTIVES, LOSSES, NUMERICS, CRITIC, NETWORK = (
+    "method/objectives.py",
+    "method/losses.py",
+    "method/numerics.py",
+    "method/critic.py",
+    "method/network.py",
+)
 ATTACK, TARGETS, OPTIMISE = "attacks/high_confidence.py", "method/targets.py", "method/adam.py"
 DEEPFOOL, VIRTUAL, BATCH = "attacks/deepfool.py", "method/perturbations.py", "conformance/adapters/ours.py"
 
