@@ -248,6 +248,20 @@ def adversarial_training_by_hand(held, params, q, s):
     return nll(z, q.y) / 2 + nll(forward(held, params, q.x + r)[0], q.y) / 2
 
 
+def multi_step_by_hand(held, params, q, s):
+    r, length = np.zeros_like(q.x), 2.5 * s.epsilon / s.steps
+    for _ in range(s.steps):
+        z, slopes = forward(held, params, q.x + r)
+        g = pull_back(params, slopes, np.exp(log_probabilities(z)) - eye(q.y, z.shape[1]))
+        r = np.real(r + length * (np.sign(np.real(g)) if s.geometry == "linf" else unit(g)))
+        if s.geometry == "linf":
+            r = np.minimum(np.maximum(r, -s.epsilon), s.epsilon)
+        else:  # the nearest point of the ball
+            r = np.array([v if np.linalg.norm(v) <= s.epsilon else s.epsilon * v / np.linalg.norm(v) for v in r])
+        r = np.minimum(np.maximum(q.x + r, 0), 1) - q.x
+    return nll(forward(held, params, q.x + held("r", r))[0], q.y)
+
+
 def virtual_adversarial_by_hand(held, params, q, s):
     z, _ = forward(held, params, q.x)
     log_p, d = log_probabilities(z), unit(q.start)

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import numpy as onp
 
-from ..by_hand import steps as fused
+from ..by_hand import steps
 from . import products, rivals, rows
 from .problem import Problem, active, prepare
 
@@ -168,12 +168,12 @@ def peak_memory(job: rows.Job) -> int:
 
 ADAM = "Adam"
 PARTS = (
-    (fused, "ClassGaps", products.NEAREST),
-    (fused.Unrolled, "__init__", products.FORWARD),
-    (fused.Unrolled, "reverse", products.REVERSE),
-    (fused.Sums, "add", products.WEIGHTS),
-    (fused.Sums, "gradient", products.WEIGHTS),
-    (fused, "adam_step", ADAM),
+    (steps, "ClassGaps", products.NEAREST),
+    (steps.Unrolled, "__init__", products.FORWARD),
+    (steps.Unrolled, "reverse", products.REVERSE),
+    (steps.Sums, "add", products.WEIGHTS),
+    (steps.Sums, "gradient", products.WEIGHTS),
+    (steps, "adam_step", ADAM),
 )
 """Functions of our classifier step and the part that each is, without what it calls of the others; the rest is left."""
 

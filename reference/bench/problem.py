@@ -82,7 +82,7 @@ def steady(p: Problem) -> bool:
         step = steps.ClassifierStep(params, x)
         step.attack(replace(state.running, value=state.running.value.astype(dtype)), p.defence.generator)
         _, theta = step.gradient(p.y, critic_params, judging, p.defence)
-        _, omega = steps.critic_step(critic_params, x, p.y, x_hat, p.y_hat, real, fake, p.defence.penalty_weight)
+        _, omega = steps.critic_step(critic_params, x, p.y, x_hat, p.y_hat, real, fake, p.defence)
         return (
             move(params, theta, state.adam, training.learning_rate),
             move(critic_params, omega, state.critic_adam, p.defence.critic_learning_rate),

@@ -17,10 +17,11 @@ from autograd import grad
 
 from ..attacks import deepfool, high_confidence
 from ..attacks.nearest import nearest_class
-from ..by_hand import steps as fused
+from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params
-from ..experiment.train import _critic_steps
-from ..method import network, objectives, steps
+from ..experiment.train import critic_batch
+from ..method import network, objectives
+from ..method import steps as definitions
 from ..method.adam import adam_step
 from ..method.numerics import predict
 from .problem import Problem
@@ -77,22 +78,20 @@ def plain(p: Problem) -> dict[str, Job]:
 
     def critic():
         def loss(D):
-            return objectives.total(
-                objectives.critic_objective(D, p.x, p.y, p.x_hat, p.y_hat, real, fake, s.penalty_weight)
-            )
+            return objectives.total(objectives.critic_objective(D, p.x, p.y, p.x_hat, p.y_hat, real, fake, s))
 
         return adam_step(state.critic, grad(loss)(state.critic), state.critic_adam, s.critic_learning_rate, *betas)[0]
 
-    row = numpy_row(p, steps, lambda v: network.logits(p.state.params, v))
+    row = numpy_row(p, definitions, lambda v: network.logits(p.state.params, v))
     return row | {CLASSIFIER: Job(classifier, arrays=flat), CRITIC: Job(critic, arrays=flat)}
 
 
 def ours(p: Problem) -> dict[str, Job]:
-    """The twins that training uses."""
-    return numpy_row(p, fused, from_params(p.state.params))
+    """The hand-written steps that training takes."""
+    return numpy_row(p, by_hand, from_params(p.state.params))
 
 
-def numpy_row(p: Problem, via: ModuleType, model) -> dict[str, Job]:
+def numpy_row(p: Problem, steps: ModuleType, model) -> dict[str, Job]:
     s, training, state = p.defence, p.plan.training, deepcopy(p.state)
     real, fake, judging = p.noise
     betas = training.beta1, training.beta2
@@ -101,18 +100,18 @@ def numpy_row(p: Problem, via: ModuleType, model) -> dict[str, Job]:
         vars(state).update(vars(deepcopy(p.state)))  # Adam may work in place
 
     def classifier():
-        step = via.ClassifierStep(state.params, p.x)
+        step = steps.ClassifierStep(state.params, p.x)
         step.attack(state.running, s.generator)
         _, gradient = step.gradient(p.y, state.critic, judging, s)
-        return via.adam_step(state.params, gradient, state.adam, training.learning_rate, *betas)[0]
+        return steps.adam_step(state.params, gradient, state.adam, training.learning_rate, *betas)[0]
 
     def critic():
-        _, gradient = via.critic_step(state.critic, p.x, p.y, p.x_hat, p.y_hat, real, fake, s.penalty_weight)
-        return via.adam_step(state.critic, gradient, state.critic_adam, s.critic_learning_rate, *betas)[0]
+        _, gradient = steps.critic_step(state.critic, p.x, p.y, p.x_hat, p.y_hat, real, fake, s)
+        return steps.adam_step(state.critic, gradient, state.critic_adam, s.critic_learning_rate, *betas)[0]
 
     def epoch():
         for x, y in batches(p):
-            _critic_steps(state, x, y, s, training, training.learning_rate, s.critic_learning_rate, via)
+            critic_batch(state, x, y, s, training, training.learning_rate, s.critic_learning_rate, steps)
 
     return {
         CLASSIFIER: Job(classifier, reset, flat),

@@ -1,38 +1,6 @@
-"""The attack's reverse pass, derived by hand: `adjoint` continued, with its letters.
+"""The attack of the training loop and its reverse pass, on raw arrays.
 
-5. One attack step (attacks/high_confidence.py) is r_m = r_{m−1} + c_m u_m with u = (√ε + φ/n) w/n, c_m = c_{m−1} i_m,
-   i_m = round(σ(C − p_t)).  Backwards, from the last step to the first, with r̄ the cotangent of r_m:
-
-       ū = c_m r̄,   c̄_m = ⟨r̄, u⟩ + i_{m+1} c̄_{m+1},   ī_m = c_{m−1} c̄_m,
-
-   and the straight-through indicator passes ī σ'(C − p_t) to C and its negative to p_t; since p_t = exp log p_t, that
-   adds −p_t ī σ'(C − p_t) to a.  An example that stops at step m has c_m = 0: the step moves nothing but ī_m still
-   flows; from there on all its cotangents are 0, so it is dropped from later steps, forwards and backwards.
-   Truncated mode stops here: r̄ is the same at every step, none waits for another, and all of them are reversed as
-   one batch, M·n rows high.  Full mode adds (1+o) x̄ of step m to r̄ before step m−1.
-
-6. Where the products go.  u is a multiple of q = w (L∞: q = sign w), and w̄ = α r̄ + β q with two numbers α, β per
-   example.  The first layer is linear, so with q W_1 at hand three things need no product with W_1: the next iterate's
-   a_1, which moves by (1+o) c_m u W_1; this step's tangent τ_1 = (α r̄ W_1 + β q W_1) ∘ m_1; and ⟨r̄, w⟩ = ⟨r̄ W_1, δ_1⟩.
-   And the rows of W̄_1 sort themselves: r̄ and x are the same at every step, so
-
-       Σ_m w̄ᵀ δ_1 + x̂_mᵀ ρ_1 = [r̄; x]ᵀ [Σ_m α δ_1; Σ_m ρ_1] + Σ_m [β q; x̂_m − x]ᵀ [δ_1; ρ_1].
-
-   What is left are q and x̂_m − x = x̂_0 − x + Σ_{j<m} γ_j q_j, where (1+o) c_j u_j = γ_j q_j; x̂_0 is x, or in the cycle
-   where it starts.  Sorted by q, with a sum that grows as the reverse goes back, one row for each remains, and no
-   iterate need be kept (^m: of step m):
-
-       Σ_m [β q; x̂_m − x]ᵀ [δ_1; ρ_1]^m = Σ_j q_jᵀ (β_j δ_1^j + γ_j Σ_{m>j} ρ_1^m) + (x̂_0 − x)ᵀ Σ_m ρ_1^m.
-
-   In L2 q is a combination of W_1's columns, q = δ_1 W_1ᵀ.  If these are fewer than pixels, keep the coefficients
-   (`Span`): q W_1 = δ_1 G and ‖q‖² = ⟨δ_1, δ_1 G⟩ with the Gram matrix G = W_1ᵀ W_1, and the last sum is W_1 times one
-   of coefficients.  No step sees a pixel then.  What full mode adds to r̄ lies in the span too, and so does all of the
-   cycle, which starts at x̂ and whose r̄ is a multiple of its own x̂_m − x.
-
-7. The pass at x is shared.  The nearest class has the gradients of all f_j − f_ŷ there (`ClassGaps`).  Their cotangents
-   e_j − e_ŷ span every one whose entries sum to 0: e_t − p = Σ_j (t_j − p_j) (e_j − e_ŷ).  So the first step's δ_l and
-   its w are combinations, with weights t_j − p_j, and need no pass.  In reverse that step's ζ and the cross-entropy's
-   p − e_y go back through the pass at x together.
+Sections 5 to 7 of this folder's `README.md` derive it; letters are those of the README.
 """
 
 from __future__ import annotations
@@ -43,16 +11,17 @@ from typing import NamedTuple
 import numpy as onp
 
 from ..method import network
+from ..method.settings import Generator
 from .passes import ClassGaps, Pass, Span, column_sums, log_softmax, slope_of
 
 ALL = slice(None)
 
 
 class Sums:
-    """θ's weight gradients while they grow: each layer's sum of products [..]ᵀ[..], each added at once."""
+    """The weight gradient while it grows: each layer's is a sum of products, added as soon as each is known."""
 
     BLOCK = 2**19
-    """Numbers of a product that are computed, and added to the sum, while they are in the cache."""
+    """So many numbers of a product are computed and then added to the sum while they are in the cache."""
 
     def __init__(self, params: network.Params, x):
         self.at_x = onp.zeros((len(x), len(params[0][1])), x.dtype)  # Σ of the ρ_1 of each example
@@ -61,7 +30,7 @@ class Sums:
         self.biases = [onp.zeros_like(b) for _, b in params]
 
     def add(self, l, left, right):
-        """leftᵀ right to W̄_{l+1}; for the first layer `left` is in coordinates."""
+        """Add leftᵀ right to W̄_{l+1}.  For the first layer `left` is in coordinates."""
         total = self.sums[l]
         if total is None:
             self.sums[l] = left.T @ right
@@ -71,12 +40,12 @@ class Sums:
             total[i : i + rows] += left[:, i : i + rows].T @ right
 
     def add_signal(self, l, h, rho):
-        """What an ordinary backward pass leaves in layer l + 1: W̄ = hᵀρ, b̄ = Σ_rows ρ."""
+        """Add what an ordinary backward pass leaves in layer l + 1: hᵀρ to W̄ and Σ_rows ρ to b̄."""
         self.add(l, h, rho)
         self.biases[l] += column_sums(rho)
 
     def add_pass(self, net: Pass, z_bar):
-        """What an ordinary backward pass at x leaves, for the cotangent `z_bar` of its logits."""
+        """Add what an ordinary backward pass at x leaves, for the cotangent `z_bar` (n, k) of its logits."""
         first, *rho = net.backward(z_bar)
         self.at_x += first
         for l, signal in enumerate(rho, start=1):
@@ -92,10 +61,11 @@ class Sums:
         return list(zip([first, *self.sums[1:]], self.biases, strict=True))
 
 
-class Step(NamedTuple):
-    """The numbers that a step, or several stacked, keep of each row: section 5's letters, (rows,) each.
+class Numbers(NamedTuple):
+    """What one attack step keeps of each row, or several steps stacked: section 5's letters.
 
-    p: (rows, k); sign: of log p_t − log C; move: u is move · q; goes: i_m; slope: σ'(C − p_t).
+    p is (rows, k), all others are (rows,).  sign: of log p_t − log C; move: the step is u = move · q; goes: i_m;
+    slope: σ'(C − p_t).
     """
 
     p: onp.ndarray
@@ -112,8 +82,8 @@ class Step(NamedTuple):
 class Stacks:
     """The vectors of all rows of all steps, each step's below those of the step before.
 
-    h: h_1 … h_{L−1}; delta: δ_1 … δ_L; q: in coordinates; first: q W_1; rho: for ρ_1 …, in the place of what is used up
-    by then.
+    h holds h_1 … h_{L−1}, delta δ_1 … δ_L, q the directions in coordinates, first q W_1.  rho is the room for ρ_1 …; it
+    is the same memory as `first` and δ_2 …, which the reverse pass has used by the time it needs ρ.
     """
 
     def __init__(self, params: network.Params, span: Span, rows: int):
@@ -128,7 +98,7 @@ class Stacks:
         self.rho = [self.first, *self.delta[1:]]
 
     def tangents(self, tau, at: slice, into: Sums):
-        """From τ_1 before its slopes to J v, adding each τᵀδ: section 2."""
+        """From τ_1 before its slopes to J v.  Each layer's τᵀδ is added to the weight gradient (section 2)."""
         for l, (W, _) in enumerate(self.params[1:], start=1):
             tau *= slope_of(self.h[l - 1][at])
             into.add(l, tau, self.delta[l][at])
@@ -136,7 +106,7 @@ class Stacks:
         return tau
 
     def signals(self, rho, at: slice, into: Sums):
-        """From ρ_L to ρ_1, adding each hᵀρ: section 3."""
+        """From ρ_L to ρ_1.  Each layer's hᵀρ is added to the weight gradient (section 3)."""
         for l in range(len(self.params) - 1, 0, -1):
             h = self.h[l - 1][at]
             into.add_signal(l, h, rho)
@@ -146,10 +116,11 @@ class Stacks:
 
 
 class Cotangents:
-    """What the reverse carries from each step to the one before, a row per example.
+    """What the reverse pass carries from each step to the one before, a row per example.
 
-    r: r̄ W_1; in_span: r̄'s part in coordinates, or None; i: i_{m+1} c̄_{m+1}; moved: Σ_m α δ_1; C: C̄; z: of the first
-    pass's logits; a: of its a_1, from which all iterates' move on, Σ_m ρ_1.
+    r is r̄ W_1, and in_span the part of r̄ that is in coordinates, or None.  i is i_{m+1} c̄_{m+1}.  moved is Σ_m α δ_1.
+    C is C̄.  z is the cotangent of the first pass's logits.  a is Σ_m ρ_1, the cotangent of the first pass's a_1, since
+    every iterate's a_1 is that one plus what the steps added.
     """
 
     def __init__(self, r, in_span, k: int):
@@ -159,10 +130,11 @@ class Cotangents:
 
 
 class Unrolled:
-    """The attack on raw arrays, forwards at once and in reverse on demand.
+    """The attack: the forward pass at once, the reverse pass when it is asked for.
 
-    net: the pass at its first iterate x + c, c in the coordinates of `span` (None: 0); t: one-hot targets; C: (n,);
-    gaps: those of `net`, if they are known.  .c: the coordinates of x̂ − x, or None; .a: a_1 at x̂.
+    net: the pass at the first iterate x + q, where c holds q's coordinates (None: q = 0); t: one-hot targets; C: (n,);
+    gaps: the class gaps of `net`, if they are known.  Afterwards .c holds the coordinates of x̂ − x, or None if no
+    example moved, and .a is a_1 at x̂.
     """
 
     def __init__(self, net: Pass, c, span: Span, t, C, iterations, overshoot, eps, gradient, geometry, gaps=None):
@@ -190,12 +162,12 @@ class Unrolled:
                 rows, by_c, by_a = examples[rows][moving], by_c[moving], by_a[moving]
                 if not len(rows):
                     break
-            # a_1 is linear in x̂: it moves along, and no pass but the first multiplies by W_1.
+            # a_1 is linear in x̂, so it moves with the image: no pass but the first multiplies by W_1.
             c, a = _moved(c, rows, by_c, len(t)), _moved(a, rows, by_a, len(t))
         self.c, self.a = c, a
 
-    def _step(self, net: Pass, at: slice, t, C, gaps: ClassGaps | None) -> Step:
-        """One step from where `net` passes; its vectors go to the rows `at` of the stacks."""
+    def _step(self, net: Pass, at: slice, t, C, gaps: ClassGaps | None) -> Numbers:
+        """One step from the iterate that `net` passed; its vectors go to the rows `at` of the stacks."""
         q, first, (*room, s) = self.stacks.q[at], self.stacks.first[at], (every[at] for every in self.stacks.delta)
         log_p, p = log_softmax(net.z)
         p_t, gap = onp.vecdot(p, t), onp.vecdot(log_p, t) - onp.log(C)
@@ -217,14 +189,15 @@ class Unrolled:
             move = (root + phi) / n
             onp.matmul(onp.sign(q, out=q), self.span.first, out=first)
         goes, slope = (slope > 0).astype(p.dtype), 0.25 * (1 - slope * slope)
-        return Step(p, p_t, C, onp.sign(gap), phi, n, move, goes, slope)
+        return Numbers(p, p_t, C, onp.sign(gap), phi, n, move, goes, slope)
 
     def reverse(self, into: Sums, g, in_span=None, first=None, shared: bool = False) -> Cotangents:
-        """Add to θ's gradient -> what else has a cotangent.  Only once, for it works in place.
+        """Add the attack's part to the weight gradient `into` -> the other cotangents.  It can be called once, because
+        it overwrites what the forward pass left.
 
-        x̂'s cotangent is `g` (n, d) plus `in_span` in coordinates; either may be None for 0.  first: the latter times
-        W_1, if that is known.  shared: the first pass has other cotangents too, so what it gets here is not sent back
-        but returned, .z.
+        The cotangent of x̂ is `g` (n, d) plus `in_span` in coordinates; either may be None for 0.  first: in_span times
+        W_1, if that is known.  shared: the caller sends the first pass's logits back together with other cotangents, so
+        their cotangent is returned as .z and not sent back here.
         """
         span = self.span
         if not self.l2:  # its coordinates are pixels
@@ -239,7 +212,7 @@ class Unrolled:
             in_span = self.ahead * in_span
             r_bar = r_bar + (in_span @ span.first if first is None else self.ahead * first)
         bars, steps = Cotangents(r_bar, in_span, self.k), len(self.steps)
-        # In truncated mode r̄ is the same at every step and none waits for the next: all of them are one batch.
+        # In truncated mode r̄ is the same at every step, so all steps are reversed as one batch.
         together = 1 if self.full else max(steps, 1)
         for last in range(steps, 0, -together):
             self._reverse(last - together, last, bars, into, shared)
@@ -255,7 +228,7 @@ class Unrolled:
 
     def _reverse(self, i: int, j: int, bars: Cotangents, into: Sums, shared: bool) -> None:
         """Steps i … j − 1, as one batch."""
-        s, at = Step(*map(onp.concatenate, zip(*self.steps[i:j]))), slice(self.ends[i], self.ends[j])
+        s, at = Numbers(*map(onp.concatenate, zip(*self.steps[i:j]))), slice(self.ends[i], self.ends[j])
         q, delta, tau = (stack[at] for stack in (self.stacks.q, self.stacks.delta[0], self.stacks.first))
         ends = [end - at.start for end in self.ends[i : j + 1]]
         parts = list(zip(self.rows[i:j], map(slice, ends, ends[1:])))  # each step's examples and rows of the batch
@@ -294,8 +267,11 @@ class Unrolled:
             bars.in_span[rows] += by
             bars.r[rows] += by @ self.span.first
 
-    def _numbers(self, s: Step, along, parts, bars: Cotangents):
-        """-> α and β (rows, 1), w̄ = α r̄ + β q; the cotangents of log p_t and p_t (rows,).  Into `bars`: C̄, ī."""
+    def _numbers(self, s: Numbers, along, parts, bars: Cotangents):
+        """-> α and β (rows, 1) of w̄ = α r̄ + β q; the cotangents of log p_t and of p_t (rows,).
+
+        C̄ and ī are added to `bars`.
+        """
         c_bar = s.move * along
         for rows, part in parts[::-1]:
             c_bar[part] += bars.i[rows]
@@ -314,8 +290,29 @@ class Unrolled:
         return alpha[:, None], beta[:, None], log_p_bar, p_bar
 
 
+def unrolled(params: network.Params, x, targets, confidence, s: Generator):
+    """`method.generator.unrolled` with its reverse pass -> (x̂ (n, d), pull_back).
+
+    x: (n, d); targets: (n,); confidence: C (n,).  pull_back(g (n, d)) -> (the gradient of Σ g·x̂ by the parameters, by C
+    (n,), by x (n, d)), and can be called once.
+    """
+    net, span = Pass(params, x), Span(params[0][0], s.geometry)
+    t = onp.eye(net.z.shape[1], dtype=x.dtype)[targets]
+    attack = Unrolled(net, None, span, t, confidence, s.iterations, s.overshoot, s.eps, s.gradient, s.geometry)
+    x_hat = x.copy() if attack.c is None else x + span.pixels(attack.c)
+
+    def pull_back(g):
+        if s.gradient == "detached":
+            return [(0 * W, 0 * b) for W, b in params], 0 * confidence, 0 * g
+        sums = Sums(params, x)
+        bars = attack.reverse(sums, g)
+        return sums.gradient(span), bars.C, g + bars.a @ params[0][0].T if attack.full else g
+
+    return x_hat, pull_back
+
+
 def _moved(total, rows, by, n):
-    """`total` (n, ·), or None for 0, with `by` added to `rows`, as a new array: others have `total`."""
+    """`total` (n, ·), or None for 0, with `by` added to `rows`: a new array, because others hold `total`."""
     if isinstance(rows, slice):
         return by if total is None else onp.add(total, by, out=by)
     total = onp.zeros((n, by.shape[1]), by.dtype) if total is None else total.copy()

@@ -1,4 +1,4 @@
-"""The trained classifier as the attacks of the evaluation take it, with hand-written passes instead of autograd's."""
+"""The trained classifier as the evaluation's attacks take it, with hand-written passes in place of autograd's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .passes import ClassGaps, Pass, Span
 
 
 def from_params(params: network.Params) -> Model:
-    """The classifier for the evaluation's attacks: `Model` with hand-written passes instead of autograd's."""
+    """The classifier with these parameters, as a `Model`."""
 
     def pull_back(net):
         return lambda v: net.to_input(net.backward(v))

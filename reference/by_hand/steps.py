@@ -1,16 +1,15 @@
-"""Each defence's training step as a whole, by hand: every forward pass once, and nothing recorded.
+"""Each defence's training step as a whole, by hand: every forward pass is computed once, and nothing is recorded.
 
-Twins of the functions of `steps`, on raw arrays.  The derivation is in `adjoint` and `attack_adjoint`; what is gained
-over its pieces, composed by autograd as in `twins`, is this:
+The functions are those of `method.steps`, on raw arrays.  What makes them faster than autograd's:
 
-* The pass at x serves the prediction, the nearest class, the cross-entropy and the first attack's first step, and is
-  sent back once for both of the latter; the pass at x̂ serves ŷ and the cycle's first step.
-* All weight gradients are sums of products [..]ᵀ[..], each added up where it arises: τᵀδ and hᵀρ of all steps at once.
-* The critic's losses see D_y alone, so their signals are multiples s̄ of those of ∇_x D_y: ρ_l = s̄ ∘ δ_l.  With the
-  penalty's W̄_l = τ_{l−1}ᵀ δ_l the two products are one of half the size: W̄_l = (τ_{l−1} + s̄ ∘ h_{l−1})ᵀ δ_l.  So for
-  the margin loss, which sees f_j − f_y alone.
-* No operation is recorded: at these sizes autograd's bookkeeping costs more than the mathematics.
-* Adam moves the weights where they are, a cacheful at a time: reading and writing memory is all that it costs.
+* The pass at x serves the prediction, the nearest class, the cross-entropy and the first attack's first step.  The pass
+  at x̂ serves ŷ and the cycle's first step.
+* Each weight gradient is a sum of products τᵀδ and hᵀρ, one product for all steps of an attack.
+* The critic's losses see D_y alone, so their signals are multiples of those of ∇_x D_y: ρ_l = s̄ ∘ δ_l.  With the
+  penalty's W̄_l = τ_{l−1}ᵀ δ_l the two products are one of half the size: W̄_l = (τ_{l−1} + s̄ ∘ h_{l−1})ᵀ δ_l.  The
+  margin loss sees f_j − f_y alone, and the same holds for it.
+* autograd's bookkeeping costs more than the mathematics at the demo's sizes; here there is none.
+* Adam changes the weights in place, in blocks that fit the cache.
 """
 
 from __future__ import annotations
@@ -22,23 +21,34 @@ from ..method.adam import Adam
 from ..method.network import Params
 from ..method.numerics import norm, one_hot, sigmoid, softplus
 from ..method.objectives import Terms
-from ..method.perturbations import unit_rows
-from ..method.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
-from ..method.steps import Step
+from ..method.perturbations import project, steepest, unit_rows
+from ..method.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, MultiStep, VirtualAdversarial
 from ..method.targets import RunningConfidence, distances, nearest, random_class
 from .generator import Sums, Unrolled
 from .passes import ClassGaps, Pass, Span, log_softmax, weight_gradients
 
+__all__ = [
+    "ClassifierStep",
+    "adam_step",
+    "adversarial_training",
+    "critic_step",
+    "margin",
+    "multi_step",
+    "pretraining",
+    "undefended",
+    "virtual_adversarial",
+]
 
-def undefended(params: Params, x, y) -> Step:
-    """Twin of `steps.undefended`."""
+
+def undefended(params: Params, x, y) -> tuple[Terms, Params]:
+    """`method.steps.undefended`."""
     net = Pass(params, x)
     loss, z_bar = _cross_entropy(*log_softmax(net.z), y)
     return {"cross_entropy": (1, loss)}, weight_gradients(net.h, net.backward(z_bar))
 
 
-def pretraining(params: Params, x, y, weight_decay: float) -> Step:
-    """Twin of `steps.pretraining`."""
+def pretraining(params: Params, x, y, weight_decay: float) -> tuple[Terms, Params]:
+    """`method.steps.pretraining`."""
     terms, gradient = undefended(params, x, y)
     squares = sum(float(onp.vdot(W, W)) for W, _ in params[:-1])
     for (W, _), (W_bar, _) in zip(params[:-1], gradient):
@@ -46,25 +56,35 @@ def pretraining(params: Params, x, y, weight_decay: float) -> Step:
     return terms | {"weight_decay": (weight_decay, 0.5 * squares)}, gradient
 
 
-def adversarial_training(params: Params, x, y, s: AdversarialTraining) -> Step:
-    """Twin of `steps.adversarial_training`: the pass at x gives r and half of the gradient."""
+def adversarial_training(params: Params, x, y, s: AdversarialTraining) -> tuple[Terms, Params]:
+    """`method.steps.adversarial_training`.  The pass at x gives both r and half of the gradient."""
     clean = Pass(params, x)
     loss, z_bar = _cross_entropy(*log_softmax(clean.z), y)
     signals = clean.backward(z_bar)
     w = clean.to_input(signals)
-    attacked = Pass(params, x + s.epsilon * (onp.sign(w) if s.geometry == "linf" else unit_rows(w)))
+    attacked = Pass(params, x + s.epsilon * steepest(w, s.geometry))
     worse, worse_bar = _cross_entropy(*log_softmax(attacked.z), y)
     terms: Terms = {"cross_entropy": (0.5, loss), "attacked": (0.5, worse)}
     return terms, _stacked(0.5, (clean.h, signals), (attacked.h, attacked.backward(worse_bar)))
 
 
-def virtual_adversarial(params: Params, x, y, s: VirtualAdversarial, start) -> Step:
-    """Twin of `steps.virtual_adversarial`.  ∇_z KL(p ‖ softmax z) = softmax z − p, in the direction's search too."""
+def multi_step(params: Params, x, y, s: MultiStep) -> tuple[Terms, Params]:
+    """`method.steps.multi_step`."""
+    r = onp.zeros_like(x)
+    for _ in range(s.steps):
+        net = Pass(params, x + r)
+        w = net.to_input(net.backward(_cross_entropy(*log_softmax(net.z), y)[1]))
+        r = project(r + 2.5 * s.epsilon / s.steps * steepest(w, s.geometry), x, s.epsilon, s.geometry)
+    net = Pass(params, x + r)
+    loss, z_bar = _cross_entropy(*log_softmax(net.z), y)
+    return {"attacked": (1, loss)}, weight_gradients(net.h, net.backward(z_bar))
+
+
+def virtual_adversarial(params: Params, x, y, s: VirtualAdversarial, start) -> tuple[Terms, Params]:
+    """`method.steps.virtual_adversarial`.  ∇_z KL(p ‖ softmax z) = softmax z − p, also in the search for d."""
     n, clean = len(x), Pass(params, x)
-    (log_p, p), d = log_softmax(clean.z), unit_rows(onp.asarray(start, x.dtype))
-    for _ in range(s.power_iterations):
-        near = Pass(params, x + s.xi * d)
-        d = unit_rows(near.to_input(near.backward((log_softmax(near.z)[1] - p) / n)))
+    log_p, p = log_softmax(clean.z)
+    d = virtual_direction(params, x, p, start, s)
     loss, z_bar = _cross_entropy(log_p, p, y)
     moved = Pass(params, x + s.epsilon * d)
     log_q, q = log_softmax(moved.z)
@@ -73,8 +93,17 @@ def virtual_adversarial(params: Params, x, y, s: VirtualAdversarial, start) -> S
     return terms, _stacked(1, (clean.h, clean.backward(z_bar)), (moved.h, moved.backward(q_bar)))
 
 
-def margin(params: Params, x, y, s: Margin) -> Step:
-    """Twin of `steps.margin`: every class's signals serve the norms, those of the worst class its gradient."""
+def virtual_direction(params: Params, x, p, start, s: VirtualAdversarial):
+    """`method.perturbations.virtual_direction`: unit rows d (n, d).  p: (n, k) = softmax f(x)."""
+    d = unit_rows(onp.asarray(start, x.dtype))
+    for _ in range(s.power_iterations):
+        near = Pass(params, x + s.xi * d)
+        d = unit_rows(near.to_input(near.backward((log_softmax(near.z)[1] - p) / len(x))))
+    return d
+
+
+def margin(params: Params, x, y, s: Margin) -> tuple[Terms, Params]:
+    """`method.steps.margin`.  The norms need every class's signals, the gradient only those of the worst class."""
     n, net = len(x), Pass(params, x)
     k, rows, span = net.z.shape[1], onp.arange(n), Span(params[0][0], s.geometry)
     own = one_hot(y, k, net.z.dtype)
@@ -115,7 +144,7 @@ def _second_and_first(tau, h, s_bar, delta) -> Params:
 
 
 class ClassifierStep:
-    """Twin of `steps.ClassifierStep`, which see; works in place, so `attack` goes before each `gradient`."""
+    """`method.steps.ClassifierStep`.  `gradient` uses up what `attack` left, so each needs an attack of its own."""
 
     def __init__(self, params: Params, x):
         self.params, self.x, self.at_x, self.there = params, x, Pass(params, x), None
@@ -136,7 +165,7 @@ class ClassifierStep:
         self.at_x_hat = Pass(self.params, None, a=self.there.a)
         self.taken_for = self.at_x_hat.z.argmax(axis=1)
 
-    def gradient(self, y, critic_params: Params, noise, s: AdversaryCritic) -> Step:
+    def gradient(self, y, critic_params: Params, noise, s: AdversaryCritic) -> tuple[Terms, Params]:
         there, self.there = self.there, None
         if there is None:
             raise InputError("ClassifierStep.gradient uses up what `attack` left: call that first, each time")
@@ -145,7 +174,7 @@ class ClassifierStep:
         share = (changed / max(changed.sum(), 1)).astype(dtype)  # of an example in a mean over S
         own, taken_for = self._one_hot(self.predicted), self._one_hot(self.taken_for)
 
-        D = Pass(critic_params, self.images, 0.2, noise)
+        D = Pass(critic_params, self.images, s.slope, noise)
         d, sums = onp.vecdot(D.z, taken_for), Sums(self.params, self.x)
         if s.generator.gradient != "detached":  # before the cycle's attack, so that one of the two is in memory
             d_bar = -s.critic_weight * share * sigmoid(-d)
@@ -173,45 +202,54 @@ class ClassifierStep:
         return terms, sums.gradient(self.span)
 
     def _one_hot(self, classes):
-        """`numerics.one_hot` of classes that need no check."""
+        """`method.numerics.one_hot`, without its check: these classes are the network's own."""
         return onp.eye(self.p.shape[1], dtype=self.p.dtype)[classes]
 
     def _unrolled(self, net: Pass, c, t, C, s: Generator, gaps: ClassGaps | None = None) -> Unrolled:
         return Unrolled(net, c, self.span, t, C, s.iterations, s.overshoot, s.eps, s.gradient, s.geometry, gaps)
 
 
-def critic_step(critic_params: Params, x, y, x_hat, y_hat, noise_real, noise_fake, penalty_weight: float) -> Step:
-    """Twin of `steps.critic_step`."""
-    n = len(x)
+def critic_step(
+    critic_params: Params, x, y, x_hat, y_hat, noise_real, noise_fake, s: AdversaryCritic
+) -> tuple[Terms, Params]:
+    """`method.steps.critic_step`.  Real and attacked images go through the critic in one pass."""
+    halves, n = [len(x), len(x_hat)], len(x)
     noise = None if noise_real is None else [onp.concatenate(both) for both in zip(noise_real, noise_fake, strict=True)]
-    D = Pass(critic_params, onp.concatenate([x, x_hat]), 0.2, noise)  # both in one pass
+    D = Pass(critic_params, onp.concatenate([x, x_hat]), s.slope, noise)
     labels = one_hot(onp.concatenate([y, y_hat]), D.z.shape[1], D.z.dtype)
-    sign = onp.repeat(onp.array([-1, 1], D.z.dtype), n)  # the losses are softplus(−D_y(x)) and softplus(D_ŷ(x̂))
+    # The losses are softplus(−D_y(x)) and softplus(D_ŷ(x̂)), each a mean over its own half.
+    sign = onp.repeat(onp.array([-1, 1], D.z.dtype), halves)
+    many = onp.repeat(onp.array(halves, D.z.dtype), halves)
     d = sign * onp.vecdot(D.z, labels)
     delta = D.backward(labels)
     w = D.to_input(delta)
     size = norm(w)
     loss, penalty = softplus(d), (size - 1) ** 2
     terms: Terms = {
-        "real": (1, float(loss[:n].sum()) / n),
-        "fake": (1, float(loss[n:].sum()) / n),
-        "penalty_real": (penalty_weight, float(penalty[:n].sum()) / n),
-        "penalty_fake": (penalty_weight, float(penalty[n:].sum()) / n),
+        "real": (1, _mean(loss[:n])),
+        "fake": (1, _mean(loss[n:])),
+        "penalty_real": (s.penalty_weight, _mean(penalty[:n])),
+        "penalty_fake": (s.penalty_weight, _mean(penalty[n:])),
     }
-    # ∇‖w‖ = w/‖w‖, and 0 where w is
-    w *= (2 * penalty_weight / n * (size - 1) / onp.where(size > 0, size, onp.inf))[:, None]
+    # ∇‖w‖ = w/‖w‖, and 0 where w is 0
+    w *= (2 * s.penalty_weight / many * (size - 1) / onp.where(size > 0, size, onp.inf))[:, None]
     tau, _ = D.tangent(w)
-    return terms, _second_and_first(tau, D.h, sign * sigmoid(d) / n, delta)
+    return terms, _second_and_first(tau, D.h, sign * sigmoid(d) / many, delta)
+
+
+def _mean(values) -> float:
+    """The mean of `values` (n,); 0 if there are none."""
+    return float(values.sum()) / max(len(values), 1)
 
 
 CACHEFUL = 32_768
-"""Numbers of each array that Adam works on at a time."""
+"""Adam works on so many numbers of each array at a time."""
 
 
 def adam_step(
     params: Params, gradient: Params, state: Adam, rate: float, beta1: float = 0.5, beta2: float = 0.999, eps=1e-8
 ) -> tuple[Params, Adam]:
-    """Twin of `optimise.adam_step`, to the last bit, but in place: overwrites `params` and the moments of `state`."""
+    """`method.adam.adam_step` to the last bit, but in place: it overwrites `params` and the moments of `state`."""
     t = state.t + 1
     scale = rate * (1 - beta2**t) ** 0.5 / (1 - beta1**t)
     for layers in zip(params, gradient, state.m, state.v, strict=True):

@@ -56,7 +56,7 @@ DEMO = Experiment(
     attack_iterations=300,
     attack_learning_rate=0.02,
 )
-"""Of each defence the candidate with the smallest validation error: `python -m reference.experiment.search` lists them all.
+"""Of each defence the candidate with the smallest validation error (`python -m reference.experiment.search`).
 
 The recipe is the authors' with the learning rate doubled and halved at 40 % and 80 % of the epochs, for 3,500 images
 instead of 50,000.  The critic's noise (halved, for a quarter of the pixels) comes from earlier trials at this scale on

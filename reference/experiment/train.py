@@ -18,7 +18,7 @@ from zlib import crc32
 
 import numpy as onp
 
-from ..by_hand import steps as fused
+from ..by_hand import steps as by_hand
 from ..data import Digits
 from ..errors import DivergenceError, InputError, check_labels
 from ..method import critic, network
@@ -31,6 +31,7 @@ from ..method.settings import (
     AdversaryCritic,
     Defence,
     Margin,
+    MultiStep,
     Training,
     Undefended,
     VirtualAdversarial,
@@ -41,8 +42,8 @@ from ..plumbing.files import load_npz, save_npz
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
-# No loss, confidence or length of a training that still works comes near it.
 DIVERGED = 1e6
+"""A loss, confidence or length of this size means that training has diverged."""
 
 
 @dataclass
@@ -85,13 +86,13 @@ def train(
     progress: Progress | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
-    via: ModuleType = fused,
+    steps: ModuleType = by_hand,
 ) -> State:
     """Train a classifier with `defence` on `data.train`; `data.validation` is only measured.
 
     progress(epoch, epochs, record) is called after every epoch.  checkpoint: a file written after every epoch, so
-    that an interrupt loses one epoch at most; `resume` goes on from it if it is there.  via: the module that takes
-    the steps, chosen here and nowhere else: `fused`, or `steps` for the plain definitions.
+    that an interrupt loses one epoch at most; `resume` goes on from it if it is there.
+    steps: the module that takes the steps, `by_hand.steps`, or `method.steps` to train by the definitions themselves.
     Raises `DivergenceError`, which names the term and the epoch, as soon as a loss or a weight is not finite or
     beyond 1e6, and `InputError` on unfit data or a checkpoint of another run.
     """
@@ -103,7 +104,7 @@ def train(
     epochs = training.pretrain_epochs + training.epochs
     while state.epoch < epochs:
         with onp.errstate(all="ignore"):  # what overflows is reported once, as divergence
-            record = _epoch(state, data, defence, training, via)
+            record = _epoch(state, data, defence, training, steps)
         state.epoch += 1
         state.history.append(record)
         if checkpoint is not None:
@@ -134,7 +135,7 @@ def fingerprint(data: Digits) -> list:
     return [data.source, data.side, str(data.train.x.dtype), [crc32(onp.ascontiguousarray(a)) for a in arrays]]
 
 
-def _epoch(state: State, data: Digits, defence: Defence, training: Training, via: ModuleType) -> dict[str, float]:
+def _epoch(state: State, data: Digits, defence: Defence, training: Training, steps: ModuleType) -> dict[str, float]:
     x, y = data.train
     pretraining = state.epoch < training.pretrain_epochs
     own_epoch = max(0, state.epoch - training.pretrain_epochs)
@@ -144,12 +145,12 @@ def _epoch(state: State, data: Digits, defence: Defence, training: Training, via
     for first in range(0, len(x), training.batch):
         rows = order[first : first + training.batch]
         if pretraining:
-            record = _pretraining_step(state, x[rows], y[rows], training, rate, via)
+            record = _pretraining_step(state, x[rows], y[rows], training, rate, steps)
         elif isinstance(defence, AdversaryCritic):
             critic_rate = decayed(defence.critic_learning_rate, own_epoch, training.halve_every)
-            record = _critic_steps(state, x[rows], y[rows], defence, training, rate, critic_rate, via)
+            record = critic_batch(state, x[rows], y[rows], defence, training, rate, critic_rate, steps)
         else:
-            record = _take(state, _step(state, x[rows], y[rows], defence, via), training, rate, via)
+            record = _take(state, _step(state, x[rows], y[rows], defence, steps), training, rate, steps)
         for name, value in record.items():
             _check(name, value, state, defence)
             sums[name] = sums.get(name, 0.0) + value * len(rows)
@@ -175,32 +176,34 @@ def error(params: Params, x, y) -> float:
     return float(onp.mean(predict(network.logits(params, x)) != y))
 
 
-def _step(state: State, x, y, defence: Defence, via: ModuleType) -> tuple[Terms, Params]:
+def _step(state: State, x, y, defence: Defence, steps: ModuleType) -> tuple[Terms, Params]:
     """The terms and the gradient of a defence without a critic."""
     match defence:
         case Undefended():
-            return via.undefended(state.params, x, y)
+            return steps.undefended(state.params, x, y)
+        case MultiStep():
+            return steps.multi_step(state.params, x, y, defence)
         case AdversarialTraining():
-            return via.adversarial_training(state.params, x, y, defence)
+            return steps.adversarial_training(state.params, x, y, defence)
         case VirtualAdversarial():
             start = state.rng.standard_normal(x.shape, dtype=x.dtype)
-            return via.virtual_adversarial(state.params, x, y, defence, start)
+            return steps.virtual_adversarial(state.params, x, y, defence, start)
         case Margin():
-            return via.margin(state.params, x, y, defence)
+            return steps.margin(state.params, x, y, defence)
 
 
 def _take(
-    state: State, step: tuple[Terms, Params], training: Training, rate: float, via: ModuleType
+    state: State, step: tuple[Terms, Params], training: Training, rate: float, steps: ModuleType
 ) -> dict[str, float]:
     """Adam on the classifier -> the step's terms."""
     terms, gradient = step
-    state.params, state.adam = via.adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
+    state.params, state.adam = steps.adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
     return {name: value for name, (_, value) in terms.items()}
 
 
-def _pretraining_step(state: State, x, y, training: Training, rate: float, via: ModuleType) -> dict[str, float]:
+def _pretraining_step(state: State, x, y, training: Training, rate: float, steps: ModuleType) -> dict[str, float]:
     _update_confidence(state, x)
-    return _take(state, via.pretraining(state.params, x, y, training.weight_decay), training, rate, via)
+    return _take(state, steps.pretraining(state.params, x, y, training.weight_decay), training, rate, steps)
 
 
 def _update_confidence(state: State, x) -> None:
@@ -208,11 +211,11 @@ def _update_confidence(state: State, x) -> None:
     state.running = state.running.update(pick(softmax(z), predict(z)), predict(z))
 
 
-def _critic_steps(
-    state: State, x, y, s: AdversaryCritic, training: Training, rate: float, critic_rate: float, via: ModuleType
+def critic_batch(
+    state: State, x, y, s: AdversaryCritic, training: Training, rate: float, critic_rate: float, steps: ModuleType
 ) -> dict[str, float]:
     """The adversary critic's batch: running confidence, x̂, critic step(s), classifier step."""
-    step = via.ClassifierStep(state.params, x)
+    step = steps.ClassifierStep(state.params, x)
     state.running = state.running.update(step.confidence, step.predicted)
     step.attack(state.running, s.generator, state.rng)
 
@@ -221,13 +224,11 @@ def _critic_steps(
 
     critic_terms: Terms = {}
     for _ in range(s.critic_steps):
-        critic_terms, gradient = via.critic_step(
-            state.critic, x, y, step.images, step.taken_for, noise(), noise(), s.penalty_weight
-        )
-        state.critic, state.critic_adam = via.adam_step(
+        critic_terms, gradient = steps.critic_step(state.critic, x, y, step.images, step.taken_for, noise(), noise(), s)
+        state.critic, state.critic_adam = steps.adam_step(
             state.critic, gradient, state.critic_adam, critic_rate, training.beta1, training.beta2
         )
-    record = _take(state, step.gradient(y, state.critic, noise(), s), training, rate, via)
+    record = _take(state, step.gradient(y, state.critic, noise(), s), training, rate, steps)
     return record | {
         **{name: value for name, (_, value) in critic_terms.items()},
         "attack_success": float(onp.mean(step.taken_for != step.predicted)),

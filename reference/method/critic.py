@@ -1,7 +1,8 @@
 """The critic D: a LeakyReLU perceptron with k independent outputs; D_j(x) > 0 reads "x is real data of class j".
 
-Gaussian noise is added to the input and after every hidden activation (the authors': std 0.1 and 0.5), always on in
-training.  It is drawn outside and passed in, so that a critic is a pure function and one draw can be shared.
+In training Gaussian noise is added to the input and after every hidden activation (the authors' std: 0.1 and 0.5).  The
+noise is drawn beforehand and passed in, so that the critic is a pure function and a loss can share its noise with its
+gradient penalty.  `slope` is LeakyReLU's slope below 0 (the authors': 0.2).
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ def draw_noise(rng: onp.random.Generator, params: Params, n: int, input_std: flo
     ]
 
 
-def scores(params: Params, x, noise: Noise | None = None):
-    """D(x): `x` (n, d) -> (n, k) independent logits; `noise` from `draw_noise`, or None for none."""
+def scores(params: Params, x, slope: float, noise: Noise | None = None):
+    """D(x): `x` (n, d) -> (n, k) independent logits; `noise` is from `draw_noise`, or None for none."""
     for i, (W, b) in enumerate(params):
         if i > 0:
-            x = leaky_relu(x)
+            x = leaky_relu(x, slope)
         if noise is not None:
             x = x + noise[i]
         x = x @ W + b
     return x
 
 
-def input_gradient(params: Params, x, labels, noise: Noise | None = None):
-    """∇_x D_{y_i}(x_i): (n, d).  Examples do not interact, so the gradient of the sum is every example's own."""
-    return grad(lambda v: np.sum(pick(scores(params, v, noise), labels)))(x)
+def input_gradient(params: Params, x, labels, slope: float, noise: Noise | None = None):
+    """∇_x D_{y_i}(x_i), (n, d), for `labels` y (n,).
+
+    Examples do not interact, so the gradient of the sum over the batch holds every example's own.
+    """
+    return grad(lambda v: np.sum(pick(scores(params, v, slope, noise), labels)))(x)

@@ -1,9 +1,10 @@
 """The conventions on which everything else rests: kinks, zeros, dtypes and stop-gradients, each decided once, here.
 
-Written with `autograd.numpy`, so that every function can be differentiated as often as needed; and, wherever the
-function is analytic, valid for complex inputs too (branches look at the real part), so that the tests can take
-complex steps through it.  Functions follow the dtype of their input: Python scalars only, never NumPy ones, which
-would promote float32 to float64; and none of `np.mean`, `np.max` and `np.where`, whose gradients in autograd do.
+`np` is autograd's NumPy in every file of this folder: whatever is computed with it can be differentiated, as often as
+needed.  `onp` is the original NumPy, for what is never differentiated.  Every function here follows the dtype of its
+input.  Three habits keep it so: scalars are Python numbers, because NumPy's scalars promote float32 to float64; and
+`np.mean`, `np.max` and `np.where` are not used, because autograd's gradients of them promote too.  Where a function is
+analytic it also takes complex inputs (branches look at the real part), so that the tests can take complex steps.
 
     kink or zero          convention here        autograd's own
     relu'(0)              0                      1/2   (np.maximum)
@@ -43,7 +44,7 @@ def relu(x):
     return x * (x > 0)
 
 
-def leaky_relu(x, slope: float = 0.2):
+def leaky_relu(x, slope: float):
     """x where x > 0, slope·x elsewhere; the derivative at 0 is the slope."""
     return slope * x + (1 - slope) * relu(x)
 
@@ -86,7 +87,7 @@ def norm(x):
 
 
 def one_hot(labels, k: int, dtype) -> onp.ndarray:
-    """Rows of the identity: `labels` (n,) in 0..k-1 -> (n, k).  InputError on any other label, here for every loss."""
+    """Rows of the identity: `labels` (n,) in 0..k-1 -> (n, k).  Every loss passes here: InputError on other labels."""
     return (onp.arange(k) == check_labels(labels, k)[:, None]).astype(dtype)
 
 

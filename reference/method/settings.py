@@ -1,7 +1,7 @@
-"""Every number of the method, one documented field each; `PAPER` is the authors' configuration, `DEMO` the demo's.
+"""Every number of the method, one documented field each.
 
-Where a default is given without comment it is the authors' (as published with their code).  The radii ε of the other
-defences are not: theirs are not published.
+A default without a comment is the authors', from their published code.  The radii ε of the other defences are ours,
+because the authors did not publish theirs.  `experiment/plans.py` has the demo's settings and the paper's.
 """
 
 from __future__ import annotations
@@ -62,6 +62,23 @@ class AdversarialTraining:
 
 
 @dataclass(frozen=True)
+class MultiStep:
+    """L(x + r) alone, r from several projected gradient steps, held constant.  Madry et al. 2018; not in the paper."""
+
+    name = "multi-step adversarial"
+    epsilon: float = 1.5
+    """Radius of the ball in its geometry."""
+    steps: int = 7
+    """Gradient steps, each 2.5·ε/steps long."""
+    geometry: str = "l2"
+
+    def __post_init__(self):
+        require("a finite number, 0 or more", epsilon=self.epsilon)
+        require("a whole number, 1 or more", steps=self.steps)
+        check_geometry(self.geometry)
+
+
+@dataclass(frozen=True)
 class VirtualAdversarial:
     """L(x) + KL(sg[p(x)] ‖ p(x + ε d)), d held constant.  Miyato et al. 2015."""
 
@@ -104,6 +121,8 @@ class AdversaryCritic:
     generator: Generator = field(default_factory=Generator)
     hidden: tuple[int, ...] = (1200, 1200)
     """The critic's hidden layers."""
+    slope: float = 0.2
+    """Of the critic's LeakyReLU, below 0."""
     input_noise: float = 0.1
     """Standard deviation of the Gaussian noise on the critic's input."""
     hidden_noise: float = 0.5
@@ -128,7 +147,7 @@ class AdversaryCritic:
         require("whole positive widths", hidden=self.hidden)
 
 
-Defence = Undefended | AdversarialTraining | VirtualAdversarial | Margin | AdversaryCritic
+Defence = Undefended | AdversarialTraining | VirtualAdversarial | Margin | AdversaryCritic | MultiStep
 
 
 @dataclass(frozen=True)

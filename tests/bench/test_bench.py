@@ -76,7 +76,7 @@ def test_our_critic_step_multiplies_what_the_floor_holds_and_little_more(tiny):
     real, fake, _ = tiny.noise
     critic = [(W.view(cost.Counted), b) for W, b in tiny.state.critic]
     cost.Counted.total = 0
-    fused.critic_step(critic, tiny.x, tiny.y, tiny.x_hat, tiny.y_hat, real, fake, 10.0)
+    fused.critic_step(critic, tiny.x, tiny.y, tiny.x_hat, tiny.y_hat, real, fake, tiny.defence)
     floor = products.flops(products.critic_step(measure.layer_sizes(tiny.state.critic), len(tiny.x)))
     assert floor <= 2 * cost.Counted.total <= 1.05 * floor
 

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.data import Digits, digits, load, load_idx
-from reference.errors import InputError
-from reference.errors import check_labels
+from reference.errors import InputError, check_labels
 from reference.plumbing.checks import check_images
 from reference.plumbing.files import load_npz
 

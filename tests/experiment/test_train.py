@@ -205,14 +205,14 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("via", [fused, steps], ids=["fused", "plain"])
+@pytest.mark.parametrize("module", [fused, steps], ids=["fused", "plain"])
 @pytest.mark.parametrize("s", VARIANTS, ids=["default", "full", "uniform", "detached"])
-def test_a_batch_is_running_confidence_attack_critic_step_classifier_step(s, via):
+def test_a_batch_is_running_confidence_attack_critic_step_classifier_step(s, module):
     """One batch after pre-training, replayed with the plain objectives, whole: the classifier's gradient is that of
     `adversary_critic` at the θ and C of the attack, with the critic already updated."""
     s = replace(s, critic_weight=3.0, cycle_weight=0.5)
     training = replace(TINY, batch=36, epochs=1, pretrain_epochs=2)
-    got = train(DATA64, s, training, 5, via=via)
+    got = train(DATA64, s, training, 5, steps=module)
     assert got.history[-1]["attack_success"] > 0, "nothing to replay"
 
     state, (x, y) = start(DATA64, s, training, 5, np.float64), DATA64.train
@@ -235,7 +235,7 @@ def test_a_batch_is_running_confidence_attack_critic_step_classifier_step(s, via
     for _ in range(s.critic_steps):
         real, fake = noise(), noise()
         judged, gradient = objectives.differentiate(
-            lambda D, *n: objectives.critic_objective(D, x, y, x_hat, y_hat, *(n or (real, fake)), s.penalty_weight),  # noqa: B023
+            lambda D, *n: objectives.critic_objective(D, x, y, x_hat, y_hat, *(n or (real, fake)), s),  # noqa: B023
             state.critic,
         )
         state.critic, state.critic_adam = adam_step(
@@ -359,7 +359,7 @@ def test_records_hold_every_term(defence):
 @pytest.mark.parametrize("k", [2, 3])
 def test_fast_and_plain_routes_train_alike(defence, k):
     data = blobs(18, k, dtype=np.float64)
-    fast, plain = (train(data, defence, TINY, via=via) for via in (fused, steps))
+    fast, plain = (train(data, defence, TINY, steps=module) for module in (fused, steps))
     close(fast.params, plain.params, 1e-8)
     if defence is CRITIC:
         close(fast.critic, plain.critic, 1e-8)

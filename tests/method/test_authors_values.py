@@ -120,7 +120,7 @@ def batch_keys(name, prefix, t):
     y_hat = predict(network.logits(params, x_hat))
     kept = y_hat != pred
     x_rec = unrolled(params, x_hat, pred, own)
-    D, D_hat = critic.scores(omega, x), critic.scores(omega, x_hat)
+    D, D_hat = critic.scores(omega, x, 0.2), critic.scores(omega, x_hat, 0.2)
     ours = {
         "target_conf": running.value[t] if prefix == "crm" else own,
         "X_hat": x_hat,
@@ -146,7 +146,7 @@ def batch_keys(name, prefix, t):
         return masked_mean(anp.sum(absolute(x - unrolled(p, x_hat, pred, own)), axis=1), kept)
 
     def critic_objective(p):
-        return O.critic_objective(p, x, y, x_hat, y_hat, None, None, 10)
+        return O.critic_objective(p, x, y, x_hat, y_hat, None, None, AdversaryCritic())
 
     def part(objective, *names):
         return lambda p: sum(objective(p)[name][1] for name in names)

@@ -19,15 +19,19 @@ def test_scores(q, noisy):
     noise = q.noise_real if noisy else None
     at = (q.critic, q.x)
     _, value, _ = surrogate(lambda held, a: forward(held, *a, 0.2, noise)[0], at)
-    np.testing.assert_allclose(critic.scores(*at, noise), value, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(critic.scores(*at, 0.2, noise), value, rtol=1e-12, atol=1e-14)
 
 
 @given(problems())
 def test_scores_are_differentiable_in_parameters_input_and_noise(q):
     G = np.random.default_rng(0).standard_normal((len(q.x), q.k))
     at = (q.critic, q.x, q.noise_real)
-    got = make_vjp(lambda a: critic.scores(*a))(at)[0](G)
-    assert_gradient(got, lambda a: np.sum(G * critic.scores(*a)), at)
+
+    def scores(a):
+        params, x, noise = a
+        return critic.scores(params, x, 0.2, noise)
+
+    assert_gradient(make_vjp(scores)(at)[0](G), lambda a: np.sum(G * scores(a)), at)
 
 
 @given(problems(), noisy)
@@ -40,7 +44,7 @@ def test_the_gradient_penalty_is_differentiated_twice(q, noisy):
         return np.mean((np.sqrt(np.sum(g * g, axis=1)) - 1) ** 2)
 
     def penalty(params):
-        return losses.gradient_penalty(critic.input_gradient(params, q.x, q.y, noise))
+        return losses.gradient_penalty(critic.input_gradient(params, q.x, q.y, 0.2, noise))
 
     replay, value, _ = surrogate(by_hand, q.critic)
     pull, ours = make_vjp(penalty)(q.critic)
@@ -51,8 +55,8 @@ def test_the_gradient_penalty_is_differentiated_twice(q, noisy):
 
 @given(problems())
 def test_input_gradient_is_the_derivative_of_the_labelled_score(q):
-    got = critic.input_gradient(q.critic, q.x, q.y, q.noise_real)
-    assert_gradient([got], lambda a: np.sum(rows(critic.scores(q.critic, a[0], q.noise_real), q.y)), [q.x])
+    got = critic.input_gradient(q.critic, q.x, q.y, 0.2, q.noise_real)
+    assert_gradient([got], lambda a: np.sum(rows(critic.scores(q.critic, a[0], 0.2, q.noise_real), q.y)), [q.x])
 
 
 @given(problems(hidden=st.just(0)))
@@ -61,7 +65,7 @@ def test_a_linear_critic_has_the_penalty_of_its_weights(q):
     W, _ = q.critic[0]
     expected = np.mean((np.linalg.norm(W[:, q.y], axis=0) - 1) ** 2)
     for noise in (None, q.noise_real):
-        got = losses.gradient_penalty(critic.input_gradient(q.critic, q.x, q.y, noise))
+        got = losses.gradient_penalty(critic.input_gradient(q.critic, q.x, q.y, 0.2, noise))
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
@@ -69,7 +73,7 @@ def test_a_flat_critic_has_penalty_one_and_no_nan():
     """The norm's gradient is 0 at 0, to second order: with autograd's own norm this is nan."""
     params = [(np.zeros((3, 2)), np.zeros(2)), (np.zeros((2, 2)), np.zeros(2))]
     x, y = np.ones((2, 3)), np.array([0, 1])
-    pull, value = make_vjp(lambda p: losses.gradient_penalty(critic.input_gradient(p, x, y)))(params)
+    pull, value = make_vjp(lambda p: losses.gradient_penalty(critic.input_gradient(p, x, y, 0.2)))(params)
     assert value == 1
     assert all(not leaf.any() for layer in pull(1.0) for leaf in layer)
 
@@ -77,7 +81,7 @@ def test_a_flat_critic_has_penalty_one_and_no_nan():
 def test_a_unit_at_zero_has_the_leaky_slope():
     params = [(np.ones((1, 1)), np.zeros(1)), (np.ones((1, 2)), np.zeros(2))]
     x = np.zeros((1, 1))
-    np.testing.assert_allclose(critic.input_gradient(params, x, np.array([1])), [[0.2]])
+    np.testing.assert_allclose(critic.input_gradient(params, x, np.array([1]), 0.2), [[0.2]])
 
 
 @given(problems())
@@ -85,7 +89,7 @@ def test_the_outputs_are_independent(q):
     """D_j depends on column j of the last layer and no other: no softmax."""
     *hidden, (W, b) = q.critic
     changed = [*hidden, (W + (np.arange(q.k) == 0), b - (np.arange(q.k) == 0))]
-    before, after = critic.scores(q.critic, q.x), critic.scores(changed, q.x)
+    before, after = critic.scores(q.critic, q.x, 0.2), critic.scores(changed, q.x, 0.2)
     np.testing.assert_array_equal(before[:, 1:], after[:, 1:])
 
 
@@ -97,7 +101,7 @@ def test_noise_goes_in_before_each_layer_and_nowhere_else():
     params = [(np.array([[2.0]]), np.array([1.0])), (np.array([[3.0, -1.0]]), np.array([0.5, 0.0]))]
     e = [np.array([[0.1]]), np.array([[-0.7]])]
     hidden = 0.2 * (2 * (-1 + 0.1) + 1) - 0.7
-    np.testing.assert_allclose(critic.scores(params, np.array([[-1.0]]), e), [[3 * hidden + 0.5, -hidden]])
+    np.testing.assert_allclose(critic.scores(params, np.array([[-1.0]]), 0.2, e), [[3 * hidden + 0.5, -hidden]])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -118,7 +122,7 @@ def test_float32_stays_float32(sizes, n):
     rng = np.random.default_rng(0)
     params, x = init(rng, sizes), np.ones((n, sizes[0]), np.float32)
     noise, y = critic.draw_noise(rng, params, n, 0.1, 0.5), np.zeros(n, int)
-    assert critic.scores(params, x, noise).dtype == np.float32
-    pull, g = make_vjp(lambda p: critic.input_gradient(p, x, y, noise))(params)
+    assert critic.scores(params, x, 0.2, noise).dtype == np.float32
+    pull, g = make_vjp(lambda p: critic.input_gradient(p, x, y, 0.2, noise))(params)
     assert g.dtype == np.float32
     assert_like(pull(g), params)

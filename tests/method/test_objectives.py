@@ -21,6 +21,7 @@ from calculus import (
     leaves,
     lengths,
     margin_by_hand,
+    multi_step_by_hand,
     pretraining_by_hand,
     pull_back,
     size,
@@ -35,10 +36,20 @@ from reference.method import network
 from reference.method import objectives as O
 from reference.method.numerics import predict
 from reference.method.perturbations import gradient_step, virtual_direction
-from reference.method.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
+from reference.method.settings import (
+    AdversarialTraining,
+    AdversaryCritic,
+    Generator,
+    Margin,
+    MultiStep,
+    VirtualAdversarial,
+)
 from reference.method.targets import RunningConfidence
 
 SAME_BRANCH = 1e-7
+
+
+WEIGHTED = AdversaryCritic(penalty_weight=2.0)
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,10 @@ def adversarial(p, q, s):
     return O.adversarial_training(p, q.x, q.y, s)
 
 
+def multi_step(p, q, s):
+    return O.multi_step(p, q.x, q.y, s)
+
+
 def virtual(p, q, s):
     return O.virtual_adversarial(p, q.x, q.y, s, q.start)
 
@@ -82,6 +97,8 @@ CASES = {
     ),
     "adversarial, linf": settled(adversarial, adversarial_training_by_hand, AdversarialTraining(0.3)),
     "adversarial, l2": settled(adversarial, adversarial_training_by_hand, AdversarialTraining(0.5, "l2")),
+    "multi-step, l2": settled(multi_step, multi_step_by_hand, MultiStep(0.4, 3)),
+    "multi-step, linf": settled(multi_step, multi_step_by_hand, MultiStep(0.2, 2, "linf")),
     "virtual": settled(virtual, virtual_adversarial_by_hand, VirtualAdversarial(0.8)),
     "virtual, 3 iterations": settled(virtual, virtual_adversarial_by_hand, VirtualAdversarial(0.8, 0.01, 3)),
     "margin, l2": settled(margin, margin_by_hand, Margin(0.4)),
@@ -89,7 +106,7 @@ CASES = {
     "adversary critic": against_critic(),
     "adversary critic, own": against_critic(confidence="own"),
     "critic": Case(
-        lambda p, q: O.critic_objective(p, q.x, q.y, q.start, q.targets, q.noise_real, q.noise_fake, 2.0),
+        lambda p, q: O.critic_objective(p, q.x, q.y, q.start, q.targets, q.noise_real, q.noise_fake, WEIGHTED),
         lambda held, p, q: critic_by_hand(held, p, q, q.start, q.targets, 2.0),
         by="critic",
     ),
@@ -191,7 +208,7 @@ def test_terms_are_named_and_weighted():
     s = AdversaryCritic()
     terms = O.adversary_critic(q.params, q.x, q.y, q.targets, q.running, q.critic, None, s)
     assert {name: w for name, (w, _) in terms.items()} == {"cross_entropy": 1, "critic": 0.5, "cycle": 0.01}
-    terms = O.critic_objective(q.critic, q.x, q.y, q.x, q.y, None, None, s.penalty_weight)
+    terms = O.critic_objective(q.critic, q.x, q.y, q.x, q.y, None, None, s)
     assert {name: w for name, (w, _) in terms.items()} == {
         "real": 1,
         "fake": 1,
@@ -293,7 +310,7 @@ def test_the_classifiers_parameters_are_fixed_in_the_critics_objective():
 
     def f(params):
         _, _, x_hat, _ = O.generate(params, q.x, q.targets, q.running, g)
-        return O.total(O.critic_objective(q.critic, q.x, q.y, x_hat, q.targets, None, None, 10.0))
+        return O.total(O.critic_objective(q.critic, q.x, q.y, x_hat, q.targets, None, None, AdversaryCritic()))
 
     zero_gradient(f, q.params)
 
@@ -303,8 +320,8 @@ def test_each_forward_pass_shares_its_noise_with_its_penalty():
     q = authors("toy")
     rng = np.random.default_rng(0)
     real, fake = ([rng.standard_normal((24, len(W))) for W, _ in q.critic] for _ in range(2))
-    terms = O.critic_objective(q.critic, q.x, q.y, q.x, q.y, real, fake, 1.0)
-    swapped = O.critic_objective(q.critic, q.x, q.y, q.x, q.y, fake, real, 1.0)
+    terms = O.critic_objective(q.critic, q.x, q.y, q.x, q.y, real, fake, AdversaryCritic())
+    swapped = O.critic_objective(q.critic, q.x, q.y, q.x, q.y, fake, real, AdversaryCritic())
     for a, b in (("penalty_real", "penalty_fake"), ("penalty_fake", "penalty_real")):
         assert terms[a][1] == swapped[b][1] != terms[b][1]
 

@@ -5,11 +5,11 @@ import pytest
 from calculus import adversary_critic_by_hand, forward, rows, softplus
 from hypothesis import given, settings
 from judges import SETTINGS, assert_value_and_gradient, attacked_by_hand, mean_over, step_of
+from reference.by_hand.twins import TWINS
 from strategies import problems
 
 from reference.attacks import high_confidence
 from reference.by_hand.model import from_params
-from reference.by_hand.twins import TWINS
 from reference.experiment.standin import StandIn
 from reference.method import network, steps
 from reference.method.numerics import predict
