@@ -151,12 +151,14 @@ class ClassifierStep:
         (self.log_p, self.p), self.predicted = log_softmax(self.at_x.z), self.at_x.z.argmax(axis=1)
         self.confidence = self.p.max(axis=1)
 
-    def attack(self, running: RunningConfidence, s: Generator, rng: onp.random.Generator | None = None) -> None:
+    def attack(
+        self, running: RunningConfidence, s: Generator, rng: onp.random.Generator | None = None, targets=None
+    ) -> None:
         z, self.span, gaps = self.at_x.z, Span(self.params[0][0], s.geometry), None
-        if s.targets == "nearest":
+        if targets is None and s.targets == "nearest":
             gaps = ClassGaps(self.at_x, self.span, self.predicted, s.geometry)
             targets = nearest(z, distances(z, gaps.size, self.predicted), self.predicted)
-        else:
+        elif targets is None:
             targets = random_class(rng, z, self.predicted, weighted=s.targets == "softmax")
         C = {"running": running.value[targets], "own": self.confidence}.get(s.confidence, s.confidence)
         self.target_confidence = onp.full_like(self.confidence, C)

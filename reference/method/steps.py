@@ -85,9 +85,12 @@ class ClassifierStep:
         z = network.logits(params, x)
         self.predicted, self.confidence = predict(z), pick(softmax(z), predict(z))
 
-    def attack(self, running: RunningConfidence, s: Generator, rng: onp.random.Generator | None = None) -> None:
-        """Choose targets (`rng` is needed only where they are random) and attack."""
-        targets = objectives.choose_targets(self.params, self.x, s, rng)
+    def attack(
+        self, running: RunningConfidence, s: Generator, rng: onp.random.Generator | None = None, targets=None
+    ) -> None:
+        """Attack towards `targets` (n,), by default as `s` chooses them (`rng` is needed only where that is random)."""
+        if targets is None:
+            targets = objectives.choose_targets(self.params, self.x, s, rng)
 
         def attacked(params):
             return tracked.tuple(self.generate(params, self.x, targets, running, s))

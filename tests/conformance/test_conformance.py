@@ -53,7 +53,7 @@ def judged(adapter, dtype="float64", cases=None, choices=None):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("adapter", [ours.plain, ours.twins], ids=lambda a: a.name)
+@pytest.mark.parametrize("adapter", [ours.method, ours.by_hand], ids=lambda a: a.name)
 def test_ours_pass(adapter, dtype):
     wrong, results = judged(adapter, dtype)
     assert not wrong
@@ -76,9 +76,9 @@ def test_carlini_and_wagner_s_attack_twice(dtype):
     inputs = cast(CASES["evaluation-deepfool"].inputs, dtype)
 
     class Other(Evaluation):
-        logits, input_gradient = map(staticmethod, (ours.twins.logits, ours.twins.input_gradient))
+        logits, input_gradient = map(staticmethod, (ours.by_hand.logits, ours.by_hand.input_gradient))
 
-    found = [adapter.carlini_wagner(**inputs) for adapter in (ours.twins, Other())]
+    found = [adapter.carlini_wagner(**inputs) for adapter in (ours.by_hand, Other())]
     a, b = (np.linalg.norm(result["images"] - inputs["x"], axis=1) for result in found)
     assert found[0]["success"].all() and found[1]["success"].all() and found[1]["images"].dtype == dtype
     assert a.max() > 0.1 and np.abs(a - b).max() < 1e-5  # six search steps, not nine: 5e-5
@@ -147,7 +147,7 @@ def test_every_pair_of_mistakes_is_separated():
 @pytest.mark.parametrize("name", REWRITES)
 def test_every_rewrite_passes(name):
     with variant(REWRITES[name]) as changed:
-        wrong, _ = judged(changed("conformance.adapters.ours").plain, cases=SMOOTH)
+        wrong, _ = judged(changed("conformance.adapters.ours").method, cases=SMOOTH)
     assert not wrong
 
 
@@ -156,7 +156,7 @@ def test_a_declared_choice_has_cases_of_its_own():
         if mistake.choice:
             with variant(mistake.edits) as changed:
                 wrong, results = judged(
-                    changed("conformance.adapters.ours").plain, cases=SMOOTH, choices=dict([mistake.choice])
+                    changed("conformance.adapters.ours").method, cases=SMOOTH, choices=dict([mistake.choice])
                 )
             assert not wrong, mistake.id
             assert any(
@@ -165,7 +165,7 @@ def test_a_declared_choice_has_cases_of_its_own():
 
 
 def test_a_choice_declared_but_not_made_is_found():
-    wrong, results = judged(ours.twins, cases=SMOOTH, choices={"cycle norm": "plain"})
+    wrong, results = judged(ours.by_hand, cases=SMOOTH, choices={"cycle norm": "plain"})
     assert wrong and diagnose(results, "float64")[0] == "default-instead-of-choice"
 
 
@@ -185,7 +185,7 @@ def test_the_files_are_generated():
 def test_a_wrong_value_is_not_written():
     p = next(p for p in generate.PROBLEMS if p.name == "tiny")
     given = generate.build(p)
-    expected = generate.answers(ours.plain, p, given)
+    expected = generate.answers(ours.method, p, given)
     generate.confirm(p, given, expected, {})
     expected["tiny-adam"]["m"] = [(W + 1e-6, b) for W, b in expected["tiny-adam"]["m"]]
     with pytest.raises(AssertionError, match="two routes differ"):
@@ -195,7 +195,7 @@ def test_a_wrong_value_is_not_written():
 def test_a_wrong_gradient_is_not_written():
     p = next(p for p in generate.PROBLEMS if p.name == "mixed")
     given = generate.build(p)
-    expected = generate.answers(ours.plain, p, given)
+    expected = generate.answers(ours.method, p, given)
     one = {"mixed-gradient-cycle": expected["mixed-gradient-cycle"]}
     generate.confirm(p, given, one, {})
     one["mixed-gradient-cycle"]["cycle"] = [(1.001 * W, b) for W, b in one["mixed-gradient-cycle"]["cycle"]]
@@ -303,11 +303,11 @@ class Bent:
         self.__dict__ |= methods
 
     def __getattr__(self, name):
-        return getattr(ours.twins, name)
+        return getattr(ours.by_hand, name)
 
 
 def test_what_depends_on_a_failure_is_blocked():
-    wrong, _ = judged(Bent(logits=lambda params, x: 2 * ours.twins.logits(params, x)), cases=SMOOTH)
+    wrong, _ = judged(Bent(logits=lambda params, x: 2 * ours.by_hand.logits(params, x)), cases=SMOOTH)
     assert wrong["mixed-logits"][0] == "failed"
     assert wrong["mixed-gradient-cycle"][0] == wrong["mixed-attack"][0] == "blocked"
     assert "mixed-scores" not in wrong and "mixed-gradient-real" not in wrong
@@ -318,7 +318,7 @@ def test_a_branch_does_not_block():
         SimpleNamespace(**{"attack": lambda **given: {"trace": 1, "mask": 1}}), cases=[CASES["exact-tie-attack"]]
     )
     assert wrong["exact-tie-attack"][0] == "error"
-    assert judged(ours.twins, cases=[CASES["exact-tie-attack"], *SMOOTH])[0] == {}
+    assert judged(ours.by_hand, cases=[CASES["exact-tie-attack"], *SMOOTH])[0] == {}
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_a_branch_does_not_block():
     ],
 )
 def test_the_form_of_a_wrong_answer(bend, says):
-    adapter = Bent(input_gradient=lambda params, x, labels: bend(ours.twins.input_gradient(params, x, labels)))
+    adapter = Bent(input_gradient=lambda params, x, labels: bend(ours.by_hand.input_gradient(params, x, labels)))
     _, results = judged(adapter, cases=[CASES["mixed-input-gradient"]])
     diagnose(results, "float64")
     assert says in " ".join(results[0].findings)
@@ -358,7 +358,7 @@ def test_two_mistakes_in_different_terms_are_both_named():
 
 
 def test_an_unknown_mistake_is_not_named():
-    adapter = Bent(scores=lambda critic, x, noise: ours.twins.scores(critic, x, noise) ** 3)
+    adapter = Bent(scores=lambda critic, x, noise: ours.by_hand.scores(critic, x, noise) ** 3)
     _, results = judged(adapter, cases=SMOOTH)
     assert diagnose(results, "float64") == []
 
@@ -525,7 +525,7 @@ def test_list_template_explain(here):
     code = text.partition("ADAPTER:")[2].replace("ADAPTER", "adapter").replace("\n    ", "\n")
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(code, {"adapter": ours.twins})
+        exec(code, {"adapter": ours.by_hand})
     assert out.getvalue().startswith("cycle.W0 ")
 
 
@@ -613,7 +613,7 @@ def test_the_sheet_is_enough(here):
     with np.errstate(all="ignore"):
         for id, task in tasks.items():
             arguments = {name: argument(value) for name, value in task["arguments"].items()}
-            found = getattr(ours.twins, task["method"])(**arguments)
+            found = getattr(ours.by_hand, task["method"])(**arguments)
             found = found if isinstance(found, dict) else {task["method"]: found}
             if "norms" in task["outputs"]:
                 found["norms"] = np.linalg.norm(found["images"] - arguments["x"], axis=1)
@@ -650,15 +650,15 @@ def test_the_runner_needs_numpy_and_the_standard_library_only(here):
 
 
 def test_random_problems(tmp_path, capsys):
-    right = SimpleNamespace(name="twins", choices={}, ask=local(ours.twins))
+    right = SimpleNamespace(name="twins", choices={}, ask=local(ours.by_hand))
     assert random_cases.search(right, 2, 0, "float64", None) == 0
-    bent = Bent(scores=lambda critic, x, noise: ours.twins.scores(critic, x, noise) + 1e-6)
+    bent = Bent(scores=lambda critic, x, noise: ours.by_hand.scores(critic, x, noise) + 1e-6)
     wrong = SimpleNamespace(name="bent", choices={}, ask=local(bent))
     assert random_cases.search(wrong, 2, 0, "float64", tmp_path / "smallest.json") == 1
     assert "FAILED scores" in capsys.readouterr().out
     assert call("run", "reference.conformance.adapters.ours:plain", "--cases", tmp_path / "smallest.json")[0] == 0
     (case, *_) = read(tmp_path / "smallest.json")
-    assert judged(ours.plain, cases=[case])[0] == {} and judged(bent, cases=[case])[0]
+    assert judged(ours.method, cases=[case])[0] == {} and judged(bent, cases=[case])[0]
 
 
 def test_missing_is_not_an_error():

@@ -13,7 +13,7 @@ def check_gradient(held, call: str, term: str, inputs: dict, gradient, id: str) 
     held: the library with constants replayed (see `generate.HELD`), so that the loss is an ordinary function.  Fourth
     order differences: (8 f(h) − 8 f(−h) − f(2h) + f(−2h)) / 12h.
     """
-    adapter, owner = held("conformance.adapters.ours").plain, "critic" if call.startswith("critic") else "params"
+    adapter, owner = held("conformance.adapters.ours").method, "critic" if call.startswith("critic") else "params"
     rng, recorded = np.random.default_rng(0), []
 
     def loss(s, direction, hold):

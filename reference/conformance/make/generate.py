@@ -139,7 +139,7 @@ def margins(p: Problem, given: Given, probed) -> np.ndarray:
         np.minimum(nearest, np.abs(v).reshape(len(v), -1).min(axis=1), out=nearest)
 
     probed("numerics").NEAR = near
-    answers(probed("conformance.adapters.ours").plain, p, given)
+    answers(probed("conformance.adapters.ours").method, p, given)
     return nearest
 
 
@@ -176,18 +176,20 @@ def make(p: Problem, probed, variants: dict[str, object], arrays: dict[str, np.n
     """
     given = build(p)
     ours = variants[""]
-    assert p.fits is None or p.fits(given, facts(ours.plain, given)), f"{p.name}: seed {p.seed} does not fit: --seek it"
+    assert p.fits is None or p.fits(given, facts(ours.method, given)), (
+        f"{p.name}: seed {p.seed} does not fit: --seek it"
+    )
     if p.tolerance:  # approximate, and slow: no mistake is told from another by it
         variants = {}
-    found = {name: answers(module.plain, p, given) for name, module in variants.items() if name}
-    expected, twins = answers(ours.plain, p, given), answers(ours.twins, p, given)
+    found = {name: answers(module.method, p, given) for name, module in variants.items() if name}
+    expected, twins = answers(ours.method, p, given), answers(ours.by_hand, p, given)
     for id, right in expected.items():
         compare(id, twins[id], right, AGREE)
     confirm(p, given, expected, {})
     if not p.flags and all(TERMS[term][0] < 6 for term, _, _ in p.specs):  # evaluation ends on the boundary itself
         near = margins(p, given, probed).min()
         assert near >= MARGIN, f"{p.name}: a kink or a tie at {near:.1e}"
-    off = rounding(ours.plain, p, given, expected)
+    off = rounding(ours.method, p, given, expected)
     assert off <= STEADY, f"{p.name}: float32 moves it by {off:.1e}"
 
     changed = {
@@ -209,7 +211,7 @@ def make(p: Problem, probed, variants: dict[str, object], arrays: dict[str, np.n
                 other = {"default-instead-of-choice": expected[row[0]]}
                 entries.append(entry(p, row, mine[row[0]], changed[row[0]], other, arrays, mistake.choice))
     used = {name for e in entries for name in e["inputs"].values()}
-    kept = facts(ours.plain, given)["kept"] if "targets" in used else ()
+    kept = facts(ours.method, given)["kept"] if "targets" in used else ()
     return {
         "version": VERSION,
         "problem": p.name,
@@ -311,7 +313,7 @@ def seek(name: str, tries: int = 200) -> tuple[int, tuple[int, ...]]:
     """The first seed, from the problem's own, and the rows with which it fits and keeps its margins."""
     p = next(p for p in PROBLEMS if p.name == name)
     with variant(PROBED) as probed:
-        adapter = probed("conformance.adapters.ours").plain
+        adapter = probed("conformance.adapters.ours").method
         for seed in range(p.seed, p.seed + 50):
             pool = replace(p, seed=seed, rows=tuple(range(POOL)), fits=None)
             good = np.flatnonzero(margins(pool, build(pool), probed) >= MARGIN) if not p.flags else np.arange(POOL)

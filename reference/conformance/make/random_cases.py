@@ -64,7 +64,7 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
         raise InputError(f"--random knows the default choices only, and the adapter declares {chosen[0].choice}")
     smallest, done = [], [0]
     with variant(PROBED) as probed:
-        definitions = probed("conformance.adapters.ours").plain
+        definitions = probed("conformance.adapters.ours").method
 
         @seeded(seed)
         @settings(
