@@ -9,8 +9,9 @@ The adversary critic is trained with generators that stop earlier or later, all 
 
 and beside it stands the undefended classifier, "none".
 
-On the toy problem (settings: `plans.TOY_CRITIC`, found with C = 0.9), each seed is another sample and another start.  Is
-the boundary fractured?  length: that of the boundary between the predicted classes, per area of the unit square; regions:
+On the toy problem (`plans.TOY_CRITIC`, C = 0.9), each seed is another sample and another start.  Is
+the
+boundary fractured?  length: that of the boundary between the predicted classes, per area of the unit square; regions:
 the connected ones, of all classes together (`regions`).  I %: how often an attack until 90 % sure ends where the point
 does not look like the class it is taken for (`measures.on_toy`).
 
