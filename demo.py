@@ -17,13 +17,8 @@ from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from reference.errors import InputError  # noqa: E402
-from reference.experiment import (
-    pictures,
-    plans,  # noqa: E402
-)
+from reference.experiment import pictures, plans, tables  # noqa: E402
 from reference.experiment import run as experiment  # noqa: E402
-from reference.experiment import tables as report
-from reference.method import settings  # noqa: E402
 from reference.plumbing.command import Parser, answer  # noqa: E402
 from reference.plumbing.files import write_json, write_text  # noqa: E402
 
@@ -68,7 +63,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def plan_from(args: argparse.Namespace) -> plans.Experiment:
     """The settings that the command line asks for; InputError if they make no sense."""
     name = next((name for name in ("quick", "long", "paper") if getattr(args, name)), "demo")
-    plan = getattr(settings, name.upper())
+    plan = getattr(plans, name.upper())
     if args.select == "robustness":
         if args.paper:
             raise InputError("--select robustness was searched at the demo's scale: leave out --paper")
@@ -139,9 +134,9 @@ def run(args: argparse.Namespace) -> None:
     write_text(args.out / "checkpoints" / "README.md", CHECKPOINTS)  # fails now, not after training
     with closing(Bars()) as bars:
         outcomes = experiment.run_all(plan, args.out, args.jobs, args.resume, args.data, bars)
-    text = report.full_report(outcomes, plan, data.source)
+    text = tables.full_report(outcomes, plan, data.source)
     write_text(args.out / "table.md", text + "\n")
-    write_json(args.out / "table.json", report.as_json(outcomes, plan, data.source))
+    write_json(args.out / "table.json", tables.as_json(outcomes, plan, data.source))
     print("\n" + text + "\n", flush=True)
     for path, caption in pictures.draw_all(outcomes, plan, args.out):
         print(f"{path}: {caption}")

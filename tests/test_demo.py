@@ -13,13 +13,12 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from test_experiment import TINY
+from small import TINY
 
 from reference.errors import DivergenceError
 from reference.experiment import pictures, plans
 from reference.experiment import run as experiment
 from reference.experiment.train import load_checkpoint
-from reference.method import settings
 
 ROOT = Path(__file__).parent.parent
 SPEC = importlib.util.spec_from_file_location("demo", ROOT / "demo.py")
@@ -38,7 +37,7 @@ DRAWN = [(Path("p.png"), "a caption")]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(settings, "QUICK", SMALL)
+    monkeypatch.setattr(plans, "QUICK", SMALL)
     monkeypatch.setattr(pictures, "draw_all", lambda *_: DRAWN)
 
 
@@ -47,7 +46,7 @@ def finished(tmp_path_factory):
     """The output folder of an uninterrupted run, and what it printed."""
     out, printed = tmp_path_factory.mktemp("finished"), StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "QUICK", SMALL)
+        patch.setattr(plans, "QUICK", SMALL)
         patch.setattr(pictures, "draw_all", lambda *_: DRAWN)
         patch.setattr(sys, "stdout", printed)
         assert demo.main([*RUN, "--out", str(out)]) == 0
@@ -226,7 +225,7 @@ def test_paper_first_says_how_long_it_takes(monkeypatch, tmp_path, capsys):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(settings, "PAPER", SMALL)
+    monkeypatch.setattr(plans, "PAPER", SMALL)
     monkeypatch.setattr(experiment, "run_all", stop)
     assert demo.main(["--paper", "--out", str(tmp_path)]) == 130
     assert "Training will take about " in capsys.readouterr().out

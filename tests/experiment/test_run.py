@@ -13,30 +13,17 @@ from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
+from small import TINY
 
 from reference.data import Split, load
 from reference.errors import DivergenceError, InputError
 from reference.experiment import run as experiment
-from reference.experiment.plans import DEMO, QUICK
+from reference.experiment.plans import DEMO
 from reference.experiment.run import estimate, judge_looks, run, run_all, with_epochs
 from reference.experiment.standin import StandIn
 from reference.experiment.train import load_checkpoint
 from reference.method.settings import Training, Undefended
 from reference.plumbing import executors as runs
-
-TINY = replace(
-    QUICK,
-    training=replace(QUICK.training, hidden=(8,), batch=500, epochs=2, learning_rate=0.01),
-    defences={
-        "critic": replace(QUICK.defences["critic"], hidden=(8,)),
-        "undefended": Undefended(),
-    },
-    test_images=20,
-    slow_images=4,
-    search_steps=1,
-    attack_iterations=5,
-    radii=(0.5, 1.0),
-)
 
 
 class Dies:

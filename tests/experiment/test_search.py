@@ -1,12 +1,12 @@
 """The search's two rules, and that `settings` holds what they chose."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reference.experiment import plans, search
-from reference.method import settings
 
 GALLERY = Path(search.__file__).parents[1] / "gallery" / "search.json"
 
@@ -47,8 +47,8 @@ def test_the_table_marks_the_choices(capsys):
 
 def test_only_what_is_missing_is_judged_and_kept(tmp_path, monkeypatch, capsys):
     """At the smallest size: one candidate, then nothing."""
-    tiny = settings.replace(plans.DEMO.training, hidden=(), epochs=1, pretrain_epochs=0)
-    monkeypatch.setattr(search, "DEMO", settings.replace(plans.DEMO, training=tiny))
+    tiny = replace(plans.DEMO.training, hidden=(), epochs=1, pretrain_epochs=0)
+    monkeypatch.setattr(search, "DEMO", replace(plans.DEMO, training=tiny))
     out = tmp_path / "search.json"
     assert search.main(["--only", "undefended", "--out", str(out)]) == 0
     first = capsys.readouterr()
