@@ -2,6 +2,7 @@
 one result, `AttackResult`."""
 
 from .carlini_wagner import carlini_wagner
+from .ddn import ddn
 from .deepfool import deepfool
 from .high_confidence import high_confidence
 from .model import AttackWarning, Model, as_model
@@ -9,10 +10,15 @@ from .projected_gradient import projected_gradient
 from .result import AttackResult
 
 ATTACKS = {
-    "deepfool": deepfool,
-    "carlini_wagner": carlini_wagner,
-    "high_confidence": high_confidence,
-    "projected_gradient": projected_gradient,
+    "DeepFool": deepfool,
+    "DDN": ddn,
+    "Carlini-Wagner": carlini_wagner,
+    "high-confidence": high_confidence,
+    "projected gradient": projected_gradient,
 }
+"""Every attack by its name in tables."""
 
-__all__ = ["ATTACKS", "AttackResult", "AttackWarning", "Model", "as_model", *ATTACKS]
+__all__ = [
+    "ATTACKS", "AttackResult", "AttackWarning", "Model", "as_model",
+    "carlini_wagner", "ddn", "deepfool", "high_confidence", "projected_gradient",
+]  # fmt: skip

@@ -8,18 +8,10 @@ from __future__ import annotations
 import numpy as onp
 
 from ..errors import InputError, require
-from .result import AttackResult, begin, confirmed, describe, finish
+from .result import AttackResult, Hunt, all_targets, begin, check_targets, describe, margins
 
 
-def margins(z, labels):
-    """-> (f_l − max_{j≠l} f_j (n,), e_l − e_j (n, k)): how far the label leads, and its derivative by the logits."""
-    rows, others, v = onp.arange(len(z)), z.copy(), onp.zeros_like(z)
-    others[rows, labels] = -onp.inf
-    rival = others.argmax(axis=1)
-    v[rows, labels], v[rows, rival] = 1, -1
-    return z[rows, labels] - z[rows, rival], v
-
-
+@all_targets
 def carlini_wagner(
     model,
     x: onp.ndarray,
@@ -31,6 +23,7 @@ def carlini_wagner(
     learning_rate: float = 1e-2,
     first_constant: float = 1e-2,
     abort_early: bool = True,
+    targets: onp.ndarray | None = None,
 ) -> AttackResult:
     """The smallest perturbation found that takes `x` out of class `labels`.
 
@@ -52,41 +45,41 @@ def carlini_wagner(
         raise InputError("Carlini & Wagner's attack needs a box: its change of variables maps onto it")
     model, x, labels, name, box = begin(model, x, labels, box)
 
-    def arrives(z, labels=labels, lead=None):
-        # `argmax` decides, as for every other attack; a tie goes to the lower class.
-        lead = margins(z, labels)[0] if lead is None else lead
-        return (z.argmax(axis=1) != labels) & (lead <= -confidence)
+    if targets is not None:
+        targets = check_targets(targets, labels, model.logits(x[:1]).shape[1])
 
-    n, dtype = len(x), x.dtype.type
+    def lead_of(z, rows):
+        return margins(z, labels[rows], None if targets is None else targets[rows])
+
+    def arrives(z, rows):
+        # `argmax` decides, as for every other attack; a tie goes to the lower class.
+        return (z.argmax(axis=1) != labels[rows]) & (margins(z, labels[rows])[0] <= -confidence)
+
+    hunt, n, dtype = Hunt(model, x, labels, box, arrives), len(x), x.dtype.type
     low, half = dtype(box[0]), dtype((box[1] - box[0]) / 2)
     # Images on the box's faces lie at infinity: pull them inside by a hair, as the authors of the attack do.
     start = onp.arctanh(((x - low) / half - 1) * dtype(0.999999))
 
     c = onp.full(n, first_constant, x.dtype)
     lower, upper = onp.zeros_like(c), onp.full_like(c, onp.inf)
-    best, shortest = x.copy(), onp.full_like(c, onp.inf)
-    last, spent, stuck = x.copy(), onp.zeros(n, int), onp.zeros(n, bool)
     for _ in range(search_steps):
-        works, trial, squares = onp.zeros(n, bool), best.copy(), shortest.copy()
+        works, kept = onp.zeros(n, bool), (hunt.best.copy(), hunt.squares.copy())
         # The images whose descent goes on, and all that it needs of them.
-        rows, origin, own, weight, w = onp.arange(n), x, labels, c, start.copy()
+        rows, weight, w = hunt.every, c, start.copy()
         m, v, watched = onp.zeros_like(w), onp.zeros_like(w), onp.full_like(c, onp.inf)
         for i in range(1, iterations + 1):
             tanh = onp.tanh(w)
             image = onp.clip((tanh + 1) * half + low, *box)
             z, pull_back = model.linearise(image)
-            r, (lead, direction) = image - origin, margins(z, own)
+            r, (lead, direction) = image - x[rows], lead_of(z, rows)
             squared, hinge = onp.vecdot(r, r), onp.maximum(lead + confidence, 0)
-
-            hit = arrives(z, own, lead)
+            hit = arrives(z, rows)
             works[rows] |= hit
-            better = hit & (squared < squares[rows])
-            trial[rows[better]], squares[rows[better]] = image[better], squared[better]
-            last[rows] = image
-            spent[rows] += 1
+            hunt.see(rows, image, hit)
+            hunt.spent[rows] += 1
 
             push = pull_back(direction * (weight * (hinge > 0))[:, None])
-            stuck[rows] = (hinge > 0) & ~push.any(axis=1)
+            hunt.stuck[rows] = (hinge > 0) & ~push.any(axis=1)
             gradient = 2 * r + push
             gradient *= (1 - tanh * tanh) * half
             m = dtype(0.9) * m + dtype(0.1) * gradient
@@ -98,22 +91,21 @@ def carlini_wagner(
                 falling, watched = loss < dtype(0.9999) * watched, loss
                 if not falling.any():
                     break
-                rows, origin, own, weight, w, m, v, watched = (
-                    part[falling] for part in (rows, origin, own, weight, w, m, v, watched)
-                )
-        kept = confirmed(model, x, trial, onp.isfinite(squares), arrives)
-        best[kept], shortest[kept] = trial[kept], squares[kept]
+                rows, weight, w, m, v, watched = (part[falling] for part in (rows, weight, w, m, v, watched))
+        lost = hunt.found & ~hunt.confirmed(hunt.best, hunt.found)
+        hunt.best[lost], hunt.squares[lost] = kept[0][lost], kept[1][lost]
         upper = onp.where(works, onp.minimum(upper, c), upper)
         lower = onp.where(works, lower, onp.maximum(lower, c))
         c = onp.where(onp.isfinite(upper), (lower + upper) / 2, c * 10).astype(x.dtype)
-    convention = describe(
-        "Carlini-Wagner L2",
-        name,
-        box,
-        confidence=confidence,
-        search_steps=search_steps,
-        iterations=iterations,
-        learning_rate=learning_rate,
+    return hunt.result(
+        describe(
+            "Carlini-Wagner L2",
+            name,
+            box,
+            targets="the highest rival" if targets is None else "given",
+            confidence=confidence,
+            search_steps=search_steps,
+            iterations=iterations,
+            learning_rate=learning_rate,
+        )
     )
-    found = onp.isfinite(squares)
-    return finish(model, x, best, found, arrives, last, spent, labels, convention, stuck)

@@ -11,7 +11,7 @@ from ..errors import require
 from ..method.numerics import one_hot
 from ..method.targets import nearest
 from .nearest import boundaries
-from .result import AttackResult, begin, check_targets, clip, describe, finish
+from .result import AttackResult, Hunt, begin, check_targets, clip, describe, leaves
 
 
 def deepfool(
@@ -38,37 +38,34 @@ def deepfool(
     model, x, labels, name, box = begin(model, x, labels, box)
     if targets is not None:
         targets = check_targets(targets, labels, model.logits(x[:1]).shape[1])
+    hunt = Hunt(model, x, labels, box, leaves(labels))
 
-    last, success = x.copy(), onp.zeros(len(x), bool)
-    stuck, spent = success.copy(), onp.zeros(len(x), int)
-    rows = onp.arange(len(x))  # the images still under attack
-    for iteration in range(iterations + 1):
-        arrived = model.logits(last[rows]).argmax(axis=1) != labels[rows]
-        success[rows] = arrived
-        rows = rows[~arrived]
-        if iteration == iterations or not len(rows):
-            break
-        r = (last[rows] - x[rows]) / (1 + overshoot)
+    def look(images, rows):
+        return hunt.arrives(model.logits(images), rows), None
+
+    def step(images, rows, _, go):
+        rows, images = rows[go], images[go]
+        r = (images - x[rows]) / (1 + overshoot)
         z, away, pull_back = boundaries(model, x[rows] + r, labels[rows])
         j = nearest(z, away, labels[rows]) if targets is None else targets[rows]
-        here = onp.arange(len(rows))
-        distance, k = away[here, j], z.shape[1]
+        distance, k = away[onp.arange(len(rows)), j], z.shape[1]
         w = pull_back(one_hot(j, k, z.dtype) - one_hot(labels[rows], k, z.dtype))
-        moves = onp.isfinite(distance)
-        stuck[rows] = ~moves
-        rows, distance, w, r = rows[moves], distance[moves], w[moves], r[moves]
+        moved = onp.isfinite(distance)
         length = onp.minimum(distance, step_limit) + extra
-        r = r + (length / onp.linalg.norm(w, axis=1))[:, None] * w
-        last[rows] = clip(x[rows] + (1 + overshoot) * r, box)
-        spent[rows] += 1
-    convention = describe(
-        "DeepFool",
-        name,
-        box,
-        targets="nearest at each step" if targets is None else "given",
-        overshoot=overshoot,
-        iterations=iterations,
-        step_limit=step_limit,
-        extra=extra,
+        size = onp.where(moved, onp.linalg.norm(w, axis=1), 1)
+        r = r + onp.where(moved, length / size, 0).astype(x.dtype)[:, None] * w
+        return clip(x[rows] + (1 + overshoot) * r, box), moved
+
+    hunt.walk(x, hunt.every, iterations, look, step)
+    return hunt.result(
+        describe(
+            "DeepFool",
+            name,
+            box,
+            targets="nearest at each step" if targets is None else "given",
+            overshoot=overshoot,
+            iterations=iterations,
+            step_limit=step_limit,
+            extra=extra,
+        )
     )
-    return finish(model, x, last, success, lambda z: z.argmax(axis=1) != labels, last, spent, labels, convention, stuck)

@@ -22,7 +22,7 @@ from ..method.numerics import (
 )
 from ..plumbing.checks import check_confidence
 from .nearest import nearest_class
-from .result import AttackResult, begin, check_targets, clip, describe, finish
+from .result import AttackResult, Hunt, begin, check_targets, clip, describe
 
 
 def high_confidence(
@@ -61,35 +61,33 @@ def high_confidence(
     else:
         targets = check_targets(targets, labels, p.shape[1])
 
-    def arrives(z, t=targets, C=confidence):
-        return (z.argmax(axis=1) == t) & (pick(softmax(z), t) >= C)
+    hunt = Hunt(model, x, labels, box, lambda z, rows: arrived(z, softmax(z), rows))
 
-    last, success = x.copy(), onp.zeros(len(x), bool)
-    stuck, spent = success.copy(), onp.zeros(len(x), int)
-    rows = onp.arange(len(x))  # the images still under attack
-    for iteration in range(iterations + 1):
-        z, pull_back = model.linearise(last[rows])
-        p, t, C = softmax(z), targets[rows], confidence[rows]
-        arrived = arrives(z, t, C)
-        success[rows] = arrived
-        w = pull_back(one_hot(t, z.shape[1], z.dtype) - p)
-        stuck[rows] = ~arrived & ~w.any(axis=1)
-        go = ~(arrived | stuck[rows])
-        if iteration == iterations or not go.any():
-            break
-        step = newton_step(pick(log_softmax(z), t), w, C, eps)[go]
-        rows = rows[go]
-        length = onp.linalg.norm(step, axis=1, keepdims=True)
-        step = step * (onp.minimum(length, step_limit) / onp.where(length > 0, length, 1))
-        last[rows] = clip(last[rows] + (1 + overshoot) * step, box)
-        spent[rows] += 1
-    convention = describe(
-        "high-confidence",
-        name,
-        box,
-        **stated,
-        overshoot=overshoot,
-        iterations=iterations,
-        step_limit=step_limit,
+    def arrived(z, p, rows):
+        return (z.argmax(axis=1) == targets[rows]) & (pick(p, targets[rows]) >= confidence[rows])
+
+    def look(images, rows):
+        z, pull_back = model.linearise(images)
+        p = softmax(z)
+        return arrived(z, p, rows), (z, p, pull_back)
+
+    def step(images, rows, saw, go):
+        (z, p, pull_back), t = saw, targets[rows]
+        w = pull_back(one_hot(t, z.shape[1], z.dtype) - p)[go]
+        s = newton_step(pick(log_softmax(z), t)[go], w, confidence[rows[go]], eps)
+        length = onp.linalg.norm(s, axis=1, keepdims=True)
+        s = s * (onp.minimum(length, step_limit) / onp.where(length > 0, length, 1))
+        return clip(images[go] + (1 + overshoot) * s, box), w.any(axis=1)
+
+    hunt.walk(x, hunt.every, iterations, look, step)
+    return hunt.result(
+        describe(
+            "high-confidence",
+            name,
+            box,
+            **stated,
+            overshoot=overshoot,
+            iterations=iterations,
+            step_limit=step_limit,
+        )
     )
-    return finish(model, x, last, success, arrives, last, spent, labels, convention, stuck)

@@ -9,10 +9,10 @@ import numpy as onp
 
 from ..errors import InputError, require
 from ..method.perturbations import unit_rows
-from .carlini_wagner import margins
-from .result import AttackResult, begin, clip, confirmed, describe, finish
+from .result import AttackResult, Hunt, all_targets, begin, check_targets, clip, describe, leaves, margins
 
 
+@all_targets
 def projected_gradient(
     model,
     x: onp.ndarray,
@@ -23,8 +23,12 @@ def projected_gradient(
     iterations: int = 40,
     restarts: int = 3,
     step: float | None = None,
+    targets: onp.ndarray | None = None,
 ) -> AttackResult:
     """A perturbation of norm ≤ `radius` that takes `x` out of class `labels`: the first one found.
+
+    targets: None climbs towards each image's highest rival; (n,) classes, or "all" for every other class in turn.  Nine
+    targets with one start find more than twenty starts without.
 
     model: see `as_model`; x: (n, d) in the box; labels: see `begin`; radius > 0 in the norm of x; step: by default
     2.5·radius/iterations.  The first start is x itself, the others are uniform on the sphere (`rng`).
@@ -38,45 +42,43 @@ def projected_gradient(
         raise InputError("restarts > 1 start at random: pass rng = np.random.default_rng(seed)")
     model, x, labels, name, box = begin(model, x, labels, box)
 
-    def arrives(z, rows=slice(None)):
-        return z.argmax(axis=1) != labels[rows]
-
+    if targets is not None:
+        targets = check_targets(targets, labels, model.logits(x[:1]).shape[1])
+    hunt = Hunt(model, x, labels, box, leaves(labels))
     # Below the radius by what rounding x + r to the dtype of x, and taking norms in it, may add.
     eps = float(onp.finfo(x.dtype).eps)
     inside = onp.maximum(radius * (1 - 16 * eps) - eps * onp.linalg.norm(x, axis=1, keepdims=True), 0)
-    last, spent = x.copy(), onp.zeros(len(x), int)
-    found, stuck = onp.zeros(len(x), bool), onp.zeros(len(x), bool)
+
+    def look(images, rows):
+        z, pull_back = model.linearise(images)
+        return hunt.arrives(z, rows), (z, pull_back)
+
+    def climb(images, rows, saw, go):
+        z, pull_back = saw
+        _, away = margins(z, labels[rows], None if targets is None else targets[rows])
+        g = unit_rows(pull_back(-away))[go]
+        r = images[go] - x[rows[go]] + step * g
+        size = onp.linalg.norm(r, axis=1, keepdims=True)
+        r *= onp.minimum(size, inside[rows[go]]) / onp.where(size > 0, size, 1)
+        return clip(x[rows[go]] + r, box), g.any(axis=1)
+
     for restart in range(restarts):
-        r = onp.zeros_like(x)
+        start = x
         if restart > 0:  # drawn for all images: an image's start does not depend on which others are finished
-            r = inside * unit_rows(rng.standard_normal(x.shape).astype(x.dtype))
-        rows = onp.flatnonzero(~found)  # the images still under attack
-        image, hits = clip(x[rows] + r[rows], box), found.copy()
-        for iteration in range(iterations + 1):
-            if not len(rows):
-                break
-            z, pull_back = model.linearise(image)
-            hit = arrives(z, rows)
-            last[rows], hits[rows] = image, hit
-            g = unit_rows(pull_back(-margins(z, labels[rows])[1]))
-            stuck[rows] = ~g.any(axis=1)
-            go = ~(hit | stuck[rows])
-            if iteration == iterations:
-                break
-            rows = rows[go]
-            r = image[go] - x[rows] + step * g[go]
-            size = onp.linalg.norm(r, axis=1, keepdims=True)
-            r *= onp.minimum(size, inside[rows]) / onp.where(size > 0, size, 1)
-            image = clip(x[rows] + r, box)
-            spent[rows] += 1
-        found = confirmed(model, x, last, hits, arrives)
-    convention = describe(
-        "projected gradient L2",
-        name,
-        box,
-        radius=radius,
-        iterations=iterations,
-        restarts=restarts,
-        step=step,
+            start = clip(x + inside * unit_rows(rng.standard_normal(x.shape).astype(x.dtype)), box)
+        rows = onp.flatnonzero(~hunt.confirmed(hunt.best, hunt.found))
+        if len(rows):
+            hunt.squares[rows] = onp.inf
+            hunt.walk(start[rows], rows, iterations, look, climb)
+    return hunt.result(
+        describe(
+            "projected gradient L2",
+            name,
+            box,
+            targets="the highest rival" if targets is None else "given",
+            radius=radius,
+            iterations=iterations,
+            restarts=restarts,
+            step=step,
+        )
     )
-    return finish(model, x, last, hits, arrives, last, spent, labels, convention, stuck)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 
 import numpy as onp
 
-from ..errors import InputError, check_labels
+from ..errors import InputError, check_labels, require_choice
 from ..method.numerics import one_hot, predict
 from ..plumbing.checks import check_images
-from .model import Model, as_model, warn_if_untrustworthy
+from .model import AttackWarning, Model, as_model, warn_if_untrustworthy
 
 
 @dataclass(frozen=True)
@@ -114,22 +117,118 @@ def check_targets(targets, labels, k: int) -> onp.ndarray:
     return targets
 
 
-def confirmed(model: Model, x, images, found, arrived) -> onp.ndarray:
-    """Which of the `images` `found` (n,) do what the attack wants: `arrived` (z (n, k)) -> (n,), one pass for all."""
-    z = model.logits(onp.where(found[:, None], images, x))
-    return found & arrived(z) & onp.isfinite(z).all(axis=1)
+class Hunt:
+    """The bookkeeping of one attack on a batch of images.  An attack adds only a step rule and a stop rule.
 
-
-def finish(model, x, images, found, arrived, last, iterations, labels, convention, stuck) -> AttackResult:
-    """Put the parts together.
-
-    images: (n, d), good where `found` (n,); `arrived`: see `confirmed`; `stuck` (n,): gave up on a zero gradient.
+    model, x, labels, box: as `begin` checked them.  arrives(logits (m, k), rows (m,)) -> (m,) bool: the goal.
+    Of each image it keeps the last iterate, the nearest one that arrived, the steps spent, and whether the attack got
+    `stuck` on a vanishing gradient.
     """
-    success = confirmed(model, x, images, found, arrived)
-    reason = onp.select([success, found, stuck], ["success", "rounding", "vanishing gradient"], "iteration limit")
-    images = onp.where(success[:, None], images, x)
-    norms = onp.where(success, onp.linalg.norm(images - x, axis=1), onp.nan).astype(x.dtype)
-    return AttackResult(images, success, norms, iterations, reason, last, labels, convention)
+
+    def __init__(self, model: Model, x, labels, box, arrives: Callable):
+        self.model, self.x, self.labels, self.box, self.arrives = model, x, labels, box, arrives
+        self.every = onp.arange(len(x))
+        self.last, self.best = x.copy(), x.copy()
+        self.squares = onp.full(len(x), onp.inf, x.dtype)
+        self.spent, self.stuck = onp.zeros(len(x), int), onp.zeros(len(x), bool)
+
+    def see(self, rows, images, hit) -> None:
+        """The iterates `images` (m, d) of `rows` (m,), and which of them arrived."""
+        self.last[rows] = images
+        r = images - self.x[rows]
+        squares = onp.vecdot(r, r)
+        better = hit & (squares < self.squares[rows])
+        self.best[rows[better]], self.squares[rows[better]] = images[better], squares[better]
+
+    def walk(self, images, rows, iterations: int, look: Callable, step: Callable) -> None:
+        """From `images` (m, d) of `rows` (m,): look, leave those that arrived, step with the others, and look again.
+
+        look(images, rows) -> (arrived (m,), whatever it saw that the step needs).
+        step(images, rows, saw, go) -> (the next images of rows[go], which of these could move at all).
+        """
+        for iteration in range(iterations + 1):
+            arrived, saw = look(images, rows)
+            self.see(rows, images, arrived)
+            if iteration == iterations or arrived.all():
+                return
+            images, moved = step(images, rows, saw, ~arrived)
+            rows = rows[~arrived]
+            self.stuck[rows] = ~moved
+            rows, images = rows[moved], images[moved]
+            self.spent[rows] += 1
+            if not len(rows):
+                return
+
+    @property
+    def found(self):
+        """(n,) whether some iterate of the image arrived."""
+        return onp.isfinite(self.squares)
+
+    def confirmed(self, images, found):
+        """Which of the `images` `found` (n,) arrive in one forward pass of the whole batch, too."""
+        z = self.model.logits(onp.where(found[:, None], images, self.x))
+        return found & self.arrives(z, self.every) & onp.isfinite(z).all(axis=1)
+
+    def result(self, convention: str) -> AttackResult:
+        """What the attack returns."""
+        found, success = self.found, self.confirmed(self.best, self.found)
+        reason = onp.select(
+            [success, found, self.stuck], ["success", "rounding", "vanishing gradient"], "iteration limit"
+        )
+        images = onp.where(success[:, None], self.best, self.x)
+        norms = onp.where(success, onp.linalg.norm(images - self.x, axis=1), onp.nan).astype(self.x.dtype)
+        return AttackResult(images, success, norms, self.spent, reason, self.last, self.labels, convention)
+
+
+def leaves(labels) -> Callable:
+    """The goal of most attacks, as `Hunt` asks it: the image is no longer classified as its label."""
+    return lambda z, rows: z.argmax(axis=1) != labels[rows]
+
+
+def margins(z, labels, targets=None):
+    """-> (f_l − f_j (n,), e_l − e_j (n, k)): how far the label leads, and its derivative by the logits.
+
+    j is the label's highest rival, or `targets` (n,).
+    """
+    rows, v = onp.arange(len(z)), onp.zeros_like(z)
+    if targets is None:
+        others = z.copy()
+        others[rows, labels] = -onp.inf
+        targets = others.argmax(axis=1)
+    v[rows, labels], v[rows, targets] = 1, -1
+    return z[rows, labels] - z[rows, targets], v
+
+
+def all_targets(attack: Callable[..., AttackResult]) -> Callable[..., AttackResult]:
+    """The attack with one more choice, targets="all": every other class in turn, and the nearest success is kept."""
+
+    @wraps(attack)
+    def chosen(model, x, labels=None, *args, targets=None, **settings):
+        if not isinstance(targets, str):
+            return attack(model, x, labels, *args, targets=targets, **settings)
+        require_choice("targets", targets, ("all",))
+        model, x, labels, name, _ = begin(model, x, labels, settings.get("box", (0, 1)))
+        k = model.logits(x[:1]).shape[1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AttackWarning)  # `begin` has said it once
+            parts = [attack(model, x, (name, labels), *args, targets=(labels + j) % k, **settings) for j in range(1, k)]
+        return nearest_of(parts)
+
+    return chosen
+
+
+def nearest_of(parts: Sequence[AttackResult]) -> AttackResult:
+    """Image by image the success of the smallest norm, of several results on the same images; iterations add up."""
+    norms = onp.stack([onp.where(part.success, part.norms, onp.inf) for part in parts])
+    best, rows = norms.argmin(axis=0), onp.arange(norms.shape[1])
+
+    def choose(name):
+        return onp.stack([getattr(part, name) for part in parts])[best, rows]
+
+    images, success, norms, reason, last = map(choose, ("images", "success", "norms", "reason", "last"))
+    spent = sum(part.iterations for part in parts)
+    words = parts[0].convention.replace("targets given", "all targets, the nearest success of each image")
+    return AttackResult(images, success, norms, spent, reason, last, parts[0].labels, words)
 
 
 def clip(x, box):

@@ -33,6 +33,7 @@ def quick(attack, **defaults):
 
 ATTACKS = {
     "deepfool": quick(deepfool, iterations=40),
+    "ddn": quick(attacks.ddn, iterations=40),
     "high_confidence": quick(high_confidence, iterations=40),
     "carlini_wagner": quick(carlini_wagner, search_steps=3, iterations=30, learning_rate=0.05),
     "projected_gradient": quick(projected_gradient, iterations=10, restarts=2),
@@ -66,7 +67,8 @@ def assert_same(a, b, rtol=0.0):
 
 
 def test_the_table_is_complete():
-    assert set(ATTACKS) == set(attacks.ATTACKS)
+    """By the functions' names."""
+    assert set(ATTACKS) == {attack.__name__ for attack in attacks.ATTACKS.values()}
 
 
 # ---- what is returned is what is said
@@ -115,6 +117,7 @@ def test_a_failure_gives_the_original_back(name):
         "high_confidence": {"iterations": 2, "step_limit": 1e-6},
         "carlini_wagner": {"iterations": 2, "search_steps": 1, "learning_rate": 1e-6},
         "projected_gradient": {"iterations": 2, "radius": 1e-6},
+        "ddn": {"iterations": 2, "first_norm": 1e-6},
     }[name]
     result = ATTACKS[name](f, x, labels, **timid)
     assert not result.success.any() and np.isnan(result.norms).all()
@@ -153,13 +156,15 @@ def test_images_that_are_misclassified_at_the_start(name):
 def test_images_stay_in_any_box(name):
     f, x, labels, distance = problems.linear()
     low, high = float(x.min()) - 0.2 * distance.min(), float(x.max()) + 0.2 * distance.min()
-    result = ATTACKS[name](f, x, labels, box=(low, high))
+    far = {"first_norm": 1.0} if name == "ddn" else {}  # so that its way leads out of the box
+    result = ATTACKS[name](f, x, labels, box=(low, high), **far)
     for image in (result.images, result.last):
         assert (image >= low).all() and (image <= high).all()
     assert succeeded(name, f, x, labels, result)[result.success].all()
     if name != "carlini_wagner":
-        free = ATTACKS[name](f, x, labels, box=None)
-        assert free.success.all() and (free.images.min() < low or free.images.max() > high)
+        free = ATTACKS[name](f, x, labels, box=None, **far)
+        every = np.concatenate([free.images, free.last])
+        assert free.success.all() and (every.min() < low or every.max() > high)
 
 
 @every_attack
@@ -417,6 +422,7 @@ def test_numpy_numbers_do_not_promote(name):
         "deepfool": ("overshoot", "step_limit", "extra"),
         "high_confidence": ("overshoot", "step_limit", "eps", "confidence"),
         "carlini_wagner": ("confidence", "learning_rate", "first_constant"),
+        "ddn": ("gamma", "first_norm"),
         "projected_gradient": ("radius", "step"),
     }[name]
     box = (np.float64(0), np.float64(1))
