@@ -50,7 +50,7 @@ def test_every_data_file_is_shipped():
     ours = {path for path in (ROOT / "reference").rglob("*") if path.is_file()}
     unshipped = {path for path in ours - shipped if path.suffix not in (".py", ".pyc")}
     assert not unshipped
-    for name in ("py.typed", "data/mnist_5k.npz", "data/ORIGIN.md"):
+    for name in ("py.typed", "data/mnist.npz", "data/ORIGIN.md"):
         assert ROOT / "reference" / name in shipped
 
 

@@ -1,9 +1,11 @@
-"""The embedded digits: 5,000 of MNIST, always split the same way, no download.
+"""The embedded digits, no download: 5,000 of MNIST for the demo, or all 70,000 with `load(full=True)`.
 
-The file holds the images in the order of the split, the classes cycling 0, 1, .. 9, 0, 1, ..
-so that the first 10 k rows of any split hold k of each class. ORIGIN.md tells where they are from.
+mnist.npz holds the published images in their published order.  The 5,000 are a list of rows of its training images, in
+the order of the split: the classes cycle 0, 1, .. 9, 0, 1, .. so that the first 10 k of any split hold k of each class.
+ORIGIN.md tells where the digits are from and how the file was made.
 """
 
+import struct
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +13,19 @@ from typing import Any, NamedTuple
 import numpy as onp
 
 from reference.errors import InputError
-from reference.plumbing.files import load_npz
 
-FILE = Path(__file__).with_name("mnist_5k.npz")
-FILE_SHA256 = "9ae93717f62c026796d53b8db8e8e00f4310ed6fe85d8aaf363725b2893873e2"
-# Of the decoded pixels followed by the labels: holds whichever zlib packed the file.
-ARRAYS_SHA256 = "818ad088e750e37afdbd8378c97d9a18ae6f4c0b6aba2c8eca23a1938cae2c23"
+FILE = Path(__file__).with_name("mnist.npz")
+FIRST = 6000
+"""Training images in a member of their own: all that the 5,000 come from, so that they unpack quickly."""
+SAMPLE_SHA256 = "818ad088e750e37afdbd8378c97d9a18ae6f4c0b6aba2c8eca23a1938cae2c23"
+"""Of the 5,000: their pixels, followed by their labels."""
+PUBLISHED_SHA256 = {
+    "train-images": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""Of the four published files, unpacked, from which ours was made: loading compares them."""
 
 TRAIN, VALIDATION, TEST = 3500, 500, 1000
 
@@ -38,21 +47,54 @@ class Digits(NamedTuple):
     source: str
 
 
-def load(side: int = 14, dtype: Any = onp.float32) -> Digits:
-    """Return the embedded digits: 3,500 / 500 / 1,000 images, classes balanced, `side` 14 or 28.
+def load(side: int = 14, dtype: Any = onp.float32, full: bool = False) -> Digits:
+    """Return the embedded digits, `side` 14 or 28.
 
+    The default are 3,500 / 500 / 1,000 images with balanced classes.  full: all of MNIST, split as the authors' code
+    does, 50,000 / 10,000 / 10,000, the validation images being the last of the published training images.
     Raises `InputError` for another side or dtype, and if the embedded file is missing or damaged.
     """
-    try:
-        found = sha256(FILE.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read {FILE} ({error.strerror}); reinstall the package") from error
-    if found != FILE_SHA256:
-        raise InputError(f"{FILE} is damaged (SHA-256 {found[:8]}..); reinstall the package")
-    arrays = load_npz(FILE)
-    everything = to_split(arrays["images"], arrays["labels"], side, dtype)
+    if full:
+        first, others, labels, *test = _read("first_images", "other_images", "labels", "test_images", "test_labels")
+        images = onp.concatenate([first, others])
+        found = map(idx_sha256, (images, labels, *test))
+        _check(list(found) == list(PUBLISHED_SHA256.values()))
+        train, validation = cut(to_split(images, labels, side, dtype), 50_000)
+        return Digits(train, validation, to_split(*test, side, dtype), side, "MNIST (50,000 training images)")
+    images, labels = sample()
+    everything = to_split(images, labels, side, dtype)
     train, validation, test, _ = cut(everything, TRAIN, VALIDATION, TEST)
     return Digits(train, validation, test, side, "MNIST 5k sample (500 per class)")
+
+
+def sample() -> tuple[onp.ndarray, onp.ndarray]:
+    """The 5,000 as they were published: images (5000, 28, 28) and labels (5000,), both uint8."""
+    rows, images, labels = _read("rows", "first_images", "labels")
+    images, labels = images[rows], labels[rows]
+    _check(sha256(images.tobytes() + labels.tobytes()).hexdigest() == SAMPLE_SHA256)
+    return images, labels
+
+
+def idx_sha256(values: onp.ndarray) -> str:
+    """The checksum that an array of uint8 has as an IDX file (see `reference.data.idx`)."""
+    header = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+    return sha256(header + values.tobytes()).hexdigest()
+
+
+def _read(*members: str) -> list[onp.ndarray]:
+    try:
+        with onp.load(FILE) as archive:
+            return [archive[name] for name in members]
+    except OSError as error:
+        raise InputError(f"cannot read {FILE} ({error.strerror or error}); reinstall the package") from error
+    # On damaged bytes zipfile, zlib and NumPy's header parser raise a dozen kinds of error.
+    except Exception as error:
+        raise InputError(f"{FILE} is damaged ({error}); reinstall the package") from error
+
+
+def _check(right: bool) -> None:
+    if not right:
+        raise InputError(f"{FILE} is damaged (its digits are not the published ones); reinstall the package")
 
 
 def cut(split: Split, *sizes: int) -> list[Split]:
@@ -76,7 +118,9 @@ def to_split(images: onp.ndarray, labels: onp.ndarray, side: int, dtype: Any) ->
     if dtype not in (onp.float32, onp.float64):
         raise InputError(f"dtype must be float32 or float64, got {dtype}; use np.float32")
     block = 28 // side
-    sums = images.reshape(-1, side, block, side, block).sum(axis=(2, 4), dtype=onp.uint16)
-    x = sums.reshape(len(images), side * side).astype(dtype)
+    x = onp.zeros((len(images), side, side), dtype)
+    for i in range(block):
+        for j in range(block):
+            x += images[:, i::block, j::block]  # whole numbers up to 1020, which floats hold exactly
     x /= 255 * block**2
-    return Split(x, labels.astype(onp.int64))
+    return Split(x.reshape(len(images), side * side), labels.astype(onp.int64))

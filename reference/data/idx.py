@@ -1,4 +1,4 @@
-"""Full MNIST, or any set in its format (Fashion-MNIST, KMNIST), from a folder of IDX files.
+"""Any set in MNIST's format (Fashion-MNIST, KMNIST, your own) from a folder of IDX files.
 
 An IDX file is a big-endian header, then bytes: 0, 0, 8 (= unsigned byte), the number of axes, the
 length of each axis in 4 bytes, and the values in row-major order.
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as onp
 
-from reference.data.digits import Digits, Split, cut, to_split
+from reference.data.digits import Digits, cut, to_split
 from reference.errors import InputError
 
 AGAIN = "download it again"
@@ -24,21 +24,37 @@ def load_idx(folder: str | Path, side: int = 14, dtype: Any = onp.float32) -> Di
     validation split (MNIST: 50,000 / 10,000 / 10,000), in the order of the files.
 
     The four files are named as published (train-images-idx3-ubyte, or train-images.idx3-ubyte),
-    gzipped or not. Raises `InputError`, which names the file, if one is missing or damaged.
+    gzipped or not.  They lie in `folder` itself or, as torchvision puts them, in its MNIST/raw (or
+    FashionMNIST/raw, …). Raises `InputError`, which names the file, if one is missing or damaged.
     """
+    images, labels, *test = read_idx(folder)
+    n = len(labels)
+    if n < 6:
+        raise InputError(f"{folder} has only {n} training images, too few to split; use at least 6")
+    train, validation = cut(to_split(images, labels, side, dtype), n - n // 6)
+    place = find_folder(folder).resolve()
+    name = place.parent.name if place.name == "raw" else place.name
+    return Digits(train, validation, to_split(*test, side, dtype), side, f"{name} ({n - n // 6:,} training images)")
+
+
+def read_idx(folder: str | Path) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray, onp.ndarray]:
+    """The bytes of the four files: training images (n, 28, 28) and labels (n,), test images and labels."""
+    folder = find_folder(folder)
+    return (*_read_pair(folder, "train"), *_read_pair(folder, "t10k"))
+
+
+def find_folder(folder: str | Path) -> Path:
+    """Where the four files lie: `folder`, or below it as torchvision unpacks a set, SET/raw."""
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the one that holds the four MNIST files")
-    train, test = (_read_pair(folder, which, side, dtype) for which in ("train", "t10k"))
-    n = len(train.y)
-    if n < 6:
-        raise InputError(f"{folder} has only {n} training images, too few to split; use at least 6")
-    train, validation = cut(train, n - n // 6)
-    source = f"{folder.resolve().name} ({n - n // 6} training images)"
-    return Digits(train, validation, test, side, source)
+    below = [path for path in (folder / "raw", *sorted(folder.glob("*/raw"))) if path.is_dir()]
+    if len(below) > 1 and not any(folder.glob("*ubyte*")):
+        raise InputError(f"{folder} holds several sets ({', '.join(map(str, below))}); give one of these folders")
+    return below[0] if below and not any(folder.glob("*ubyte*")) else folder
 
 
-def _read_pair(folder: Path, which: str, side: int, dtype: Any) -> Split:
+def _read_pair(folder: Path, which: str) -> tuple[onp.ndarray, onp.ndarray]:
     images_path, labels_path = _find(folder, which, "images", 3), _find(folder, which, "labels", 1)
     images, labels = _read(images_path, 3), _read(labels_path, 1)
     if images.shape[1:] != (28, 28):
@@ -54,7 +70,12 @@ def _read_pair(folder: Path, which: str, side: int, dtype: Any) -> Split:
         raise InputError(f"{images_path} holds no images; {AGAIN}")
     if labels.max() > 9:
         raise InputError(f"{labels_path} holds the label {labels.max()}; use a data set of ten classes, 0..9")
-    return to_split(images, labels, side, dtype)
+    blank = onp.flatnonzero(~images.any(axis=(1, 2)))
+    if len(blank) and which == "t10k":
+        raise InputError(
+            f"image {blank[0]} of {images_path} is blank (all zero): ‖r‖/‖x‖ is not defined for it; leave it out"
+        )
+    return images, labels
 
 
 def _find(folder: Path, which: str, what: str, axes: int) -> Path:

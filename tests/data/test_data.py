@@ -16,34 +16,55 @@ from reference.errors import InputError, check_labels
 from reference.plumbing.checks import check_images
 from reference.plumbing.files import load_npz
 
-RAW = load_npz(digits.FILE)  # images (5000, 28, 28), labels (5000,), both uint8
+IMAGES_OF_5K, LABELS_OF_5K = digits.sample()  # (5000, 28, 28), (5000,), both uint8
 SLICES = {"train": slice(3500), "validation": slice(3500, 4000), "test": slice(4000, 5000)}
 
 
 # The embedded digits
 
 
-def test_the_arrays_are_the_recorded_ones():
-    assert RAW["images"].shape == (5000, 28, 28) and RAW["images"].dtype == np.uint8
-    assert RAW["labels"].shape == (5000,) and RAW["labels"].dtype == np.uint8
-    found = sha256(RAW["images"].tobytes() + RAW["labels"].tobytes()).hexdigest()
-    assert found == digits.ARRAYS_SHA256
+def test_the_5000_are_the_first_500_of_each_class_dealt_in_turn():
+    assert IMAGES_OF_5K.shape == (5000, 28, 28) and IMAGES_OF_5K.dtype == np.uint8
+    assert LABELS_OF_5K.shape == (5000,) and LABELS_OF_5K.dtype == np.uint8
+    members = load_npz(digits.FILE)
+    random = np.random.Generator(np.random.PCG64(2018))
+    dealt = [random.permutation(np.flatnonzero(members["labels"] == k)[:500]) for k in range(10)]
+    assert np.array_equal(members["rows"], np.stack(dealt, axis=1).ravel())
 
 
 def test_the_recorded_sums_are_those_in_the_origin():
     origin = (Path(digits.FILE).parent / "ORIGIN.md").read_text(encoding="utf-8")
-    assert digits.FILE_SHA256 in origin and digits.ARRAYS_SHA256 in origin
+    file = sha256(Path(digits.FILE).read_bytes()).hexdigest()
+    assert all(value in origin for value in (file, digits.SAMPLE_SHA256, *digits.PUBLISHED_SHA256.values()))
+
+
+@pytest.mark.parametrize("side", [14, 28])
+def test_full_mnist_is_split_as_the_authors_did(side):
+    data = load(side, full=True)  # raises unless the four arrays have the published checksums
+    assert [len(split.y) for split in data[:3]] == [50_000, 10_000, 10_000]
+    assert all(split.x.shape == (len(split.y), side**2) and split.x.dtype == np.float32 for split in data[:3])
+    # The counts of the classes that MNIST is known by: the training labels begin 5, 0, 4, the test labels 7, 2, 1.
+    assert np.bincount(np.concatenate([data.train.y, data.validation.y])).tolist() == [
+        *(5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+    ]
+    assert data.train.y[:3].tolist() == [5, 0, 4] and data.test.y[:3].tolist() == [7, 2, 1]
+    # MNIST's known mean over all 60,000 training images is 0.1307.
+    mean = (5 * data.train.x.mean(dtype=float) + data.validation.x.mean(dtype=float)) / 6
+    assert mean == pytest.approx(0.13066, abs=1e-5)
+    rows = load_npz(digits.FILE)["rows"]
+    assert np.array_equal(load(side).train.x, data.train.x[rows[:3500]])
+    assert len(np.unique(rows)) == 5000 and rows.max() < 50_000  # so the two sets' test splits have nothing in common
 
 
 def test_known_values():
-    pixels = RAW["images"].astype(int)
+    pixels = IMAGES_OF_5K.astype(int)
     assert [pixels[part].sum() for part in SLICES.values()] == [91878627, 13046002, 26342473]
     x = load(28, np.float64).test.x
     assert x.sum() == pytest.approx(pixels[SLICES["test"]].sum() / 255, rel=1e-12)
 
 
 def test_no_image_occurs_twice():
-    assert len(np.unique(RAW["images"].reshape(5000, -1), axis=0)) == 5000
+    assert len(np.unique(IMAGES_OF_5K.reshape(5000, -1), axis=0)) == 5000
 
 
 @pytest.mark.parametrize("side", [14, 28])
@@ -59,7 +80,7 @@ def test_splits_have_the_promised_form(side, dtype):
         assert check_images(x) is x and x.min() == 0
         assert check_labels(y, 10, len(x)) is y
         assert np.array_equal(y, np.arange(len(y)) % 10)  # hence every prefix is balanced
-        assert np.array_equal(y, RAW["labels"][part])
+        assert np.array_equal(y, LABELS_OF_5K[part])
 
 
 def test_the_default_is_14_by_14_in_float32():
@@ -70,12 +91,12 @@ def test_the_default_is_14_by_14_in_float32():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_side_28_is_pixels_over_255(dtype):
-    exact = RAW["images"][SLICES["test"]].reshape(1000, 784).astype(dtype) / dtype(255)
+    exact = IMAGES_OF_5K[SLICES["test"]].reshape(1000, 784).astype(dtype) / dtype(255)
     assert np.array_equal(load(28, dtype).test.x, exact)
 
 
 def test_side_14_is_the_exact_mean_of_each_block():
-    pixels = RAW["images"][SLICES["test"]].astype(int)
+    pixels = IMAGES_OF_5K[SLICES["test"]].astype(int)
     sums = sum(pixels[:, i::2, j::2] for i in (0, 1) for j in (0, 1)).reshape(1000, 196)
     x = load(14, np.float64).test.x
     assert np.array_equal(np.rint(x * 1020), sums)
@@ -101,16 +122,32 @@ def test_other_dtypes_are_refused(dtype):
         load(dtype=dtype)
 
 
-def test_a_damaged_file_is_named(tmp_path, monkeypatch):
-    path = tmp_path / "mnist_5k.npz"
-    data = bytearray(digits.FILE.read_bytes())
-    data[len(data) // 2] ^= 1
+@pytest.mark.parametrize("full", [False, True])
+def test_a_damaged_file_is_named(tmp_path, monkeypatch, full):
+    path = tmp_path / "mnist.npz"
+    data = digits.FILE.read_bytes()
     monkeypatch.setattr(digits, "FILE", path)
-    with pytest.raises(InputError, match=r"cannot read .*mnist_5k\.npz.*; reinstall the package"):
-        load()
-    path.write_bytes(data)
-    with pytest.raises(InputError, match=r"mnist_5k\.npz is damaged .*; reinstall the package"):
-        load()
+    with pytest.raises(InputError, match=r"cannot read .*mnist\.npz.*; reinstall the package"):
+        load(full=full)
+    wrong = [b"", data[:30], data[: len(data) // 2], data[:-30]]
+    for place in (len(data) // 2 if full else 5_000, 100_000):  # among the other images or the rows; the first images
+        wrong.append(bytearray(data))
+        wrong[-1][place] ^= 1
+    for content in wrong:
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"mnist\.npz is damaged .*; reinstall the package") as caught:
+            load(full=full)
+        assert "\n" not in str(caught.value)
+
+
+def test_whole_files_with_other_digits_are_refused(tmp_path, monkeypatch):
+    members = load_npz(digits.FILE)
+    members["first_images"][members["rows"][0]] ^= 1
+    np.savez(tmp_path / "mnist.npz", **members)
+    monkeypatch.setattr(digits, "FILE", tmp_path / "mnist.npz")
+    for full in (False, True):
+        with pytest.raises(InputError, match="damaged .*not the published ones"):
+            load(full=full)
 
 
 # IDX files, written here
@@ -175,6 +212,28 @@ def test_a_set_of_mnists_size_keeps_50000(tmp_path):
     assert np.array_equal(data.validation.y, labels[50000:])
 
 
+@pytest.mark.parametrize("name", ["MNIST/raw", "FashionMNIST/raw", "raw"])
+def test_the_folders_of_torchvision_are_found(tmp_path, name):
+    root = tmp_path / "SET"
+    (root / name).mkdir(parents=True)
+    (images, _), _ = write_set(root / name, 6)
+    data = load_idx(root, 28)
+    np.testing.assert_allclose(data.train.x * 255, images[:5].reshape(5, -1), rtol=1e-6)
+    assert data.source == f"{(root / name).parent.name} (5 training images)"
+    assert load_idx(root / name).source == data.source
+    (root / "Other/raw").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds several sets .*Other/raw.*give one of these"):
+        load_idx(root)
+
+
+def test_a_blank_test_image_is_named_with_its_file(tmp_path):
+    (images, labels), (test_images, _) = write_set(tmp_path)
+    test_images[3] = 0
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(test_images))
+    with pytest.raises(InputError, match=r"image 3 of .*t10k-images-idx3-ubyte is blank .*leave it out"):
+        load_idx(tmp_path)
+
+
 def test_gzip_is_told_by_content(tmp_path):
     write_set(tmp_path)
     for path in tmp_path.iterdir():  # unpacked by a browser that kept the suffix
@@ -184,8 +243,8 @@ def test_gzip_is_told_by_content(tmp_path):
 
 def test_both_loaders_agree(tmp_path):
     for which, part in (("train", slice(4000)), ("t10k", slice(4000, 5000))):
-        (tmp_path / f"{which}-images-idx3-ubyte").write_bytes(idx(RAW["images"][part]))
-        (tmp_path / f"{which}-labels-idx1-ubyte").write_bytes(idx(RAW["labels"][part]))
+        (tmp_path / f"{which}-images-idx3-ubyte").write_bytes(idx(IMAGES_OF_5K[part]))
+        (tmp_path / f"{which}-labels-idx1-ubyte").write_bytes(idx(LABELS_OF_5K[part]))
     ours, theirs = load(), load_idx(tmp_path)
     assert np.array_equal(ours.test.x, theirs.test.x)
     assert np.array_equal(ours.train.x[:3334], theirs.train.x)  # 4000 less a sixth
