@@ -19,6 +19,7 @@ from pathlib import Path  # noqa: E402
 from reference.errors import InputError  # noqa: E402
 from reference.experiment import pictures, plans, tables  # noqa: E402
 from reference.experiment import run as experiment  # noqa: E402
+from reference.plumbing import executors  # noqa: E402
 from reference.plumbing.command import Parser, answer  # noqa: E402
 from reference.plumbing.files import write_json, write_text  # noqa: E402
 
@@ -41,7 +42,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--paper", action="store_true", help="the paper's sizes (28×28, 1200-1200-1200); first says how long it takes"
     )
     add = parser.add_argument
-    every, cores = ",".join(plans.DEMO.defences), os.cpu_count() or 1
+    every, cores = ",".join(plans.DEMO.defences), executors.cores()
     add("--defences", metavar="A,B,…", help=f"which ones, of {every} (default: all)")
     add(
         "--select",
@@ -56,6 +57,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--data", type=Path, metavar="DIR", help="full MNIST: a folder with the four IDX files, .gz or not")
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="output folder (default: results)")
     add("--jobs", type=int, default=cores, metavar="N", help="processes (default: one per core)")
+    add(
+        "--plain",
+        action="store_true",
+        help="train by the definitions themselves, reference/method; first says how long",
+    )
     add("--resume", action="store_true", help="go on from the checkpoints in the output folder")
     return parser.parse_args(argv)
 
@@ -82,6 +88,7 @@ def plan_from(args: argparse.Namespace) -> plans.Experiment:
         plan = replace(plan, training=replace(plan.training, hidden=hidden))
     if args.epochs is not None:
         plan = replace(plan, training=experiment.with_epochs(plan.training, args.epochs))
+    plan = replace(plan, plain=args.plain)
     for option in ("seeds", "jobs"):
         value = getattr(args, option)
         if value is not None and not 1 <= value <= 1000:
@@ -129,7 +136,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, attack, print, draw."""
     plan = plan_from(args)
     data = experiment.digits(plan.side, args.data)
-    if args.paper:
+    if args.paper or args.plain:
         print(experiment.estimate(plan, data, args.jobs), flush=True)
     write_text(args.out / "checkpoints" / "README.md", CHECKPOINTS)  # fails now, not after training
     with closing(Bars()) as bars:

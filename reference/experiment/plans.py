@@ -40,6 +40,8 @@ class Experiment:
     """Of its Adam."""
     radii: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
     """‖r‖ at which projected gradient is run."""
+    plain: bool = False
+    """Train by the definitions (`method.steps`), not by the steps written out by hand (`by_hand.steps`)."""
     toy_epochs: int = 120
     """Of the two-dimensional toy problem's training."""
 

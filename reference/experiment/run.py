@@ -7,16 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as onp
 
 from ..attacks import carlini_wagner, deepfool, high_confidence, projected_gradient
+from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params
 from ..data import Digits, Split, load, load_idx
 from ..errors import InputError
+from ..method import steps as definitions
 from ..method.numerics import predict
 from ..method.settings import Training
-from ..plumbing.executors import side_by_side
+from ..plumbing import executors
 from .evaluate import Evaluation, evaluate, measure, robust_accuracy
 from .plans import Experiment
 from .standin import StandIn
@@ -65,6 +68,11 @@ def with_epochs(training: Training, epochs: int) -> Training:
     return replace(training, epochs=epochs, halve_every=training.halve_every * epochs / max(training.epochs, 1))
 
 
+def steps_of(plan: Experiment) -> ModuleType:
+    """The module that takes the training steps: the hand-written ones, or the definitions themselves."""
+    return definitions if plan.plain else by_hand
+
+
 def estimate(plan: Experiment, data: Digits, jobs: int, batches: int = 3) -> str:
     """How long training will take here, in words, from the time of a few batches of each defence."""
     rows = onp.linspace(0, len(data.train.y) - 1, plan.training.batch * batches).astype(int)  # of every class
@@ -75,7 +83,7 @@ def estimate(plan: Experiment, data: Digits, jobs: int, batches: int = 3) -> str
     seconds = {}
     for name, defence in plan.defences.items():
         began = time.perf_counter()
-        train(few, defence, once)
+        train(few, defence, once, steps=steps_of(plan))
         seconds[name] = (time.perf_counter() - began) / batches * steps * plan.seeds
     each = ", ".join(f"{name} {_words(value)}" for name, value in seconds.items())
     wall = max(sum(seconds.values()) / jobs, max(seconds.values()) / plan.seeds)
@@ -98,7 +106,7 @@ def run(
     data = digits(plan.side, folder)
     began = time.perf_counter()
     progress = None if report is None else partial(report, name, seed)
-    state = train(data, plan.defences[name], plan.training, seed, progress, checkpoint, resume)
+    state = train(data, plan.defences[name], plan.training, seed, progress, checkpoint, resume, steps_of(plan))
     trained = time.perf_counter()
     outcome = attack(plan, name, seed, state, data)
     return replace(outcome, training_seconds=trained - began, evaluation_seconds=time.perf_counter() - trained)
@@ -158,6 +166,12 @@ def judge_looks(outcomes: Sequence[Outcome], train: Split) -> list[Outcome]:
     return [replace(outcome, looks=changed(*outcome.attacked)) for outcome in outcomes]
 
 
+def resumed(task: tuple) -> tuple:
+    """The arguments of `run`, to go on from the checkpoint."""
+    plan, name, seed, checkpoint, _, folder = task
+    return plan, name, seed, checkpoint, True, folder
+
+
 def run_all(
     plan: Experiment,
     out: Path,
@@ -179,6 +193,6 @@ def run_all(
     for name, seed in waiting:
         checkpoint = Path(out) / "checkpoints" / f"{name}-{seed}.npz"
         tasks[f"{name}, seed {seed}"] = plan, name, seed, checkpoint, resume, folder
-    outcomes = side_by_side(run, tasks, jobs, report=report or (lambda *_: None))
+    outcomes = executors.run_all(run, tasks, jobs, report=report or (lambda *_: None), again=resumed)
     ordered = [outcomes[f"{name}, seed {seed}"] for name in plan.defences for seed in range(plan.seeds)]
     return judge_looks(ordered, digits(plan.side, folder).train)

@@ -21,8 +21,8 @@ from ..by_hand.model import from_params
 from ..data import load
 from ..errors import InputError
 from ..method.settings import AdversarialTraining, Defence, Generator, Margin, Training, Undefended, VirtualAdversarial
+from ..plumbing import executors
 from ..plumbing.command import Parser, answer
-from ..plumbing.executors import collect
 from ..plumbing.files import write_json
 from .evaluate import evaluate
 from .plans import DEMO
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, then print every candidate and the choices -> the exit status."""
     parser = Parser(prog="python -m reference.experiment.search", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=list(CANDIDATES), help="one defence (default: all)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--jobs", type=int, default=executors.cores(), help="processes (default: one per core)")
     parser.add_argument("--out", type=Path, default=Path("results/search.json"), help="default: results/search.json")
 
     def work():
@@ -117,7 +117,7 @@ def search(out: Path, only: str | None, jobs: int) -> list[dict]:
             print(table(records[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for the processes about to start
-    collect(judge, tasks, kept, save, jobs)
+    executors.collect(judge, tasks, kept, save, jobs)
     return kept
 
 

@@ -1,8 +1,13 @@
-"""Many runs side by side, each in a process of its own; and runs whose results are kept in a file, never done twice."""
+"""Many runs on an executor of `concurrent.futures`; and runs whose results are kept in a file, never done twice.
+
+Each run gets a process of its own.  Its function, arguments and result travel between processes, so they must be fit
+for pickling.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -10,83 +15,147 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ..errors import DivergenceError, InputError
 
 Done = Callable[[str, Any], object]
+RESTARTS = 1
+"""How often a run whose process died is begun again."""
 
 
-def side_by_side(
-    function: Callable, tasks: Mapping[str, tuple], jobs: int, done: Done | None = None, report: Callable | None = None
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_all(
+    function: Callable,
+    tasks: Mapping[str, tuple],
+    jobs: int,
+    done: Done | None = None,
+    report: Callable | None = None,
+    again: Callable[[tuple], tuple] = lambda arguments: arguments,
 ) -> dict[str, Any]:
-    """function(*arguments) of every task, `jobs` at a time, in the order of `tasks` -> {task: what it returned}.
+    """function(*arguments) of every task, at most `jobs` at once, begun in the order of `tasks` -> {task: its result}.
 
-    tasks: {name: arguments}, all of which can be pickled.  done(name, result) is called here as soon as a run ends.
-    report: the function gets one more argument, a function whose calls are repeated here as calls of `report`.
-    What a run raises is raised here, and `ChildProcessError` if its process died; the other runs are ended then, as
-    they are on Ctrl-C.
+    tasks: {name: arguments}.  done(name, result) is called here as soon as a run ends.  report: if it is given, the
+    function gets one more argument, a function whose calls are repeated here as calls of `report`.
+    A run whose process dies is begun again once, with `again` of its arguments (to go on from its checkpoint, say); if
+    it dies again, `ChildProcessError` names it.  What a run raises is raised here.  In every case, Ctrl-C among them,
+    all processes that still run are ended first.
     """
-    waiting = list(reversed(tasks))  # taken from the end
-    context = multiprocessing.get_context("spawn")
-    running: dict[Connection, tuple[str, multiprocessing.process.BaseProcess]] = {}
     results: dict[str, Any] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < max(1, jobs):
-                name = waiting.pop()
-                ours, theirs = context.Pipe(duplex=False)
-                arguments = (theirs, function, tasks[name], report is not None)
-                process = context.Process(target=_work, args=arguments, daemon=True)
-                with _interrupts_held():
-                    process.start()
-                    running[ours] = name, process
-                theirs.close()  # so that the end of the process is the end of `ours`
-            for ours in wait(list(running)):
-                name, process = running[ours]
-                try:
-                    kind, what = ours.recv()
-                except (EOFError, OSError):
-                    process.join()
+    deaths, first = dict.fromkeys(tasks, 0), True
+    while missing := {name: a if first else again(a) for name, a in tasks.items() if name not in results}:
+        first = False
+        pool = _Pool(min(jobs, len(missing)), report)
+        try:
+            pool.run(function, missing, results, done)
+        except BrokenProcessPool:
+            for name, code in pool.died(missing.keys() - results.keys()).items():
+                deaths[name] += 1
+                if deaths[name] > RESTARTS:
                     raise ChildProcessError(
-                        f"the process of {name}, died (exit code {process.exitcode}), perhaps for want of "
-                        "memory: use fewer jobs, and go on"
+                        f"the process of {name}, died twice (exit code {code}), perhaps for want of memory: "
+                        "use fewer --jobs, and the same command with --resume"
                     ) from None
-                if kind == "failed":
-                    raise what
-                if kind == "done":
-                    results[name] = what
-                    del running[ours]
-                    process.join()
-                    if done is not None:
-                        done(name, what)
-                else:
-                    report(*what)
-    finally:
-        for _, process in running.values():
-            process.terminate()
-        for _, process in running.values():
-            process.join()
+        finally:
+            pool.close()
     return {name: results[name] for name in tasks}
 
 
-def _work(results, function: Callable, arguments: tuple, telling: bool) -> None:
-    """One run in a process of its own: ("told", what) as often as it reports, then ("done" or "failed", what)."""
-    # The parent hears Ctrl-C and ends its workers, who tidy up half-written files on their way out.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+class _Pool:
+    """A `ProcessPoolExecutor` that starts a new process for each run, and hears what the runs report."""
+
+    def __init__(self, jobs: int, report: Callable | None):
+        self.report, self.channel = report, multiprocessing.get_context("spawn").SimpleQueue()
+        self.processes: dict[int, multiprocessing.process.BaseProcess] = {}
+        self.begun: dict[str, int] = {}  # the process of each run
+        self.executor = ProcessPoolExecutor(
+            max(1, jobs), multiprocessing.get_context("spawn"), _enter, (self.channel,), max_tasks_per_child=1
+        )
+
+    def run(self, function: Callable, tasks: Mapping[str, tuple], results: dict, done: Done | None) -> None:
+        """Submit every task, and put what comes back into `results`, by name."""
+        telling = self.report is not None
+        with _interrupts_held():  # the executor's thread inherits this, and from it all processes
+            futures = {self.executor.submit(_work, n, function, a, telling): n for n, a in tasks.items()}
+        while futures:
+            finished, _ = wait(futures, timeout=0.1, return_when=FIRST_COMPLETED)
+            self.hear()
+            for future in finished:
+                name, (kind, what) = futures.pop(future), future.result()
+                if kind == "failed":
+                    raise what
+                results[name] = what
+                if done is not None:
+                    done(name, what)
+
+    def hear(self) -> None:
+        """Repeat what the runs have reported since the last time."""
+        self.processes |= {process.pid: process for process in multiprocessing.active_children()}
+        while not self.channel.empty():
+            kind, what = self.channel.get()
+            if kind == "begun":
+                self.begun |= [what]
+            else:
+                self.report(*what)
+
+    def died(self, names) -> dict[str, int | None]:
+        """Which of the runs `names` lost their process, and its exit code; all of them if it cannot be told."""
+        codes = {name: self.processes[pid].exitcode for name, pid in self.begun.items() if pid in self.processes}
+        killed = {name: code for name, code in codes.items() if name in names and code not in (None, 0, _ENDED)}
+        return killed or dict.fromkeys(names, next((p.exitcode for p in self.processes.values() if p.exitcode), None))
+
+    def close(self) -> None:
+        """End what still runs.
+
+        The executor ends when its processes do, and may start another one meanwhile: hence again and again.
+        """
+        ending = threading.Thread(target=self.executor.shutdown, kwargs={"cancel_futures": True})
+        for process in multiprocessing.active_children():
+            process.terminate()
+        ending.start()
+        patience = time.monotonic() + 3
+        while ending.is_alive():
+            ending.join(0.05)
+            for process in multiprocessing.active_children() if ending.is_alive() else ():
+                process.terminate() if time.monotonic() < patience else process.kill()
+
+
+_ENDED = 143
+"""The exit code of a worker that its parent ended."""
+_channel = None
+"""In a worker: where it tells what its runs report."""
+
+
+def _enter(channel) -> None:
+    """A worker's first act: to end without a word when its parent asks for it, or is gone."""
+    global _channel
+    _channel = channel
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED))
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(_ENDED)), daemon=True).start()
+
+
+def _work(name: str, function: Callable, arguments: tuple, telling: bool) -> tuple[str, Any]:
+    """One run -> ("done", its result) or ("failed", what it raised)."""
+    _channel.put(("begun", (name, os.getpid())))
     try:
-        report = (lambda *what: results.send(("told", what)),) if telling else ()
-        last = "done", function(*arguments, *report)
+        report = (lambda *what: _channel.put(("told", what)),) if telling else ()
+        return "done", function(*arguments, *report)
+    except SystemExit:  # ended by the parent, half-written files are removed: the executor must not begin another run
+        os._exit(_ENDED)
     except Exception as error:
-        last = "failed", _portable(error)
-    results.send(last)
+        return "failed", portable(error)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """`error` with its traceback as a note, fit to be sent; its type and message alone if it cannot be pickled."""
     error.add_note(traceback.format_exc())
     try:
@@ -100,24 +169,16 @@ def _portable(error: Exception) -> Exception:
 
 @contextmanager
 def _interrupts_held():
-    """Ctrl-C waits until the end of the block, and never reaches the processes started in it (a mask is inherited)."""
+    """Ctrl-C waits until the end of the block; threads and processes that are started in it never hear it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # else the first process starts it, and that lifts the mask
-    heard: list[int] = []
-    handler = None
-    if threading.current_thread() is threading.main_thread():  # nowhere else is Ctrl-C heard
-        handler = signal.signal(signal.SIGINT, lambda *_: heard.append(1))  # a library's thread has a mask of its own
+    resource_tracker.ensure_running()  # it would lift the mask if it were started with the first process
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
-            if heard:
-                signal.raise_signal(signal.SIGINT)
 
 
 Task = tuple[dict[str, Any], tuple]
@@ -143,7 +204,7 @@ def collect(
     missing = {name: (name, function, arguments) for name, (about, arguments) in named.items() if find(about) is None}
     if missing:
         save(records)  # fails now, not after the first run
-        side_by_side(_timed, missing, jobs, lambda name, found: (records.append(named[name][0] | found), save(records)))
+        run_all(_timed, missing, jobs, lambda name, found: (records.append(named[name][0] | found), save(records)))
     return [find(about) for about, _ in named.values()]
 
 

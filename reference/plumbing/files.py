@@ -1,7 +1,6 @@
-"""Files that are either whole or absent: written aside, then renamed; damage is named on reading.
+"""Files that are either whole or absent: they are written aside and then renamed.  Damage is named on reading.
 
-Same content, same bytes: no time stamp, user or platform enters a file written here (the bytes of
-an npz also depend on the zlib that packed it, its arrays do not).
+The same content gives the same bytes: no time stamp, user or platform enters a file that is written here.
 """
 
 import json
@@ -15,7 +14,7 @@ from uuid import uuid4
 
 import numpy as onp
 
-from reference.errors import InputError
+from ..errors import InputError
 
 
 def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> None:
@@ -80,18 +79,8 @@ def save_npz(path: str | Path, arrays: Mapping[str, Any], compress: bool = True)
             "give each array one dtype, and rows of one length"
         )
 
-    def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, array in plain.items():
-                member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, the zip format's zero
-                member.create_system = 3  # else the platform's number
-                member.external_attr = 0o644 << 16
-                content = BytesIO()
-                onp.lib.format.write_array(content, array, allow_pickle=False)
-                method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-                archive.writestr(member, content.getvalue(), method, 9)
-
-    write_atomically(path, write)
+    save = onp.savez_compressed if compress else onp.savez
+    write_atomically(path, lambda file: save(file, allow_pickle=False, **plain))
 
 
 def load_npz(path: str | Path) -> dict[str, onp.ndarray]:

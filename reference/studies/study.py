@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from ..experiment import plans
 from ..experiment.figures import save
 from ..experiment.run import with_epochs
 from ..method.settings import Training
-from ..plumbing.executors import collect
+from ..plumbing import executors
 from ..plumbing.files import write_json, write_text
 
 Records = Sequence[dict]
@@ -73,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser, study: ModuleType) -> None:
     parser.set_defaults(size="preview")
     add = parser.add_argument
     add("--out", type=Path, default=Path("results/studies"), metavar="DIR", help="default: results/studies")
-    add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: one per core)")
+    add("--jobs", type=int, default=executors.cores(), metavar="N", help="processes (default: one per core)")
 
 
 def run(name: str, study: ModuleType, size: str, out: Path, jobs: int) -> None:
@@ -91,7 +90,7 @@ def run(name: str, study: ModuleType, size: str, out: Path, jobs: int) -> None:
             print(f"{name}: {last['name']}, seed {last['seed']}: {last['seconds']:.0f} s", file=sys.stderr, flush=True)
 
     before = len(records)
-    records = collect(study.measure, tasks, records, keep, min(jobs, getattr(study, "JOBS", jobs)))
+    records = executors.collect(study.measure, tasks, records, keep, min(jobs, getattr(study, "JOBS", jobs)))
     found = {"study": name, "size": size, "finding": study.finding(records), "records": records}
     text = f"{question(study)}\n\n{study.table(records)}\n\n{found['finding']}"
     write_json(path, found)

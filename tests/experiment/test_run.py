@@ -7,9 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +24,10 @@ from reference.experiment.standin import StandIn
 from reference.experiment.train import load_checkpoint
 from reference.method.settings import Training, Undefended
 from reference.plumbing import executors as runs
+
+
+def masked():
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 class Dies:
@@ -131,20 +135,62 @@ def test_a_checkpoint_of_another_run_is_refused_here(tmp_path):
 
 
 def test_a_process_that_dies_at_once_is_named(tmp_path):
-    with pytest.raises(ChildProcessError, match=r"bad, seed 0, died \(exit code 7\).*memory: use fewer jobs"):
+    with pytest.raises(ChildProcessError, match=r"bad, seed 0, died twice \(exit code 7\).*memory: use fewer --jobs"):
         run_all(replace(TINY, defences={"bad": Dies()}), tmp_path, 2)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_process_that_is_killed_is_named(tmp_path):
-    """As a system short of memory does it: without a word."""
+def test_a_run_whose_process_is_killed_once_goes_on_and_ends_the_same(tmp_path):
+    """As a system short of memory kills it: without a word."""
+    plan = replace(TINY, defences={"undefended": Undefended()}, training=replace(TINY.training, epochs=20))
+    (expected,) = run_all(plan, tmp_path / "undisturbed", 1)
+    killed = []
 
+    def kill(defence, seed, epoch, *_):
+        if epoch == 5 and not killed:
+            (process,) = multiprocessing.active_children()
+            os.kill(process.pid, signal.SIGKILL)
+            killed.append(process.pid)
+
+    (found,) = run_all(plan, tmp_path / "killed", 1, report=kill)
+    assert killed
+    assert_same(found, expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_run_whose_process_is_killed_twice_is_named(tmp_path):
     def kill(*_):
-        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGKILL)
 
     plan = replace(TINY, defences={"undefended": Undefended()}, training=replace(TINY.training, epochs=10_000))
-    with pytest.raises(ChildProcessError, match=r"undefended, seed 0, died \(exit code -9\)"):
+    with pytest.raises(ChildProcessError, match=r"undefended, seed 0, died twice \(exit code -9\)"):
         run_all(plan, tmp_path, 1, report=kill)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    code = (
+        "from dataclasses import replace; from small import TINY; from reference.experiment.run import run_all\n"
+        "if __name__ == '__main__':\n"
+        "    plan = replace(TINY, training=replace(TINY.training, epochs=10**6))\n"
+        "    run_all(plan, __import__('sys').argv[1], 2, report=lambda *_: print(1, flush=1))"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    paths = os.pathsep.join(sys.path)
+    parent = subprocess.Popen(
+        [sys.executable, script, tmp_path], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": paths}
+    )
+    parent.stdout.readline()  # a run has told its first epoch
+    workers = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True).stdout.split()
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert workers and not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+    parent.stdout.close()
 
 
 def test_an_interrupt_ends_all_runs_and_leaves_whole_checkpoints(tmp_path):
@@ -166,21 +212,10 @@ def test_an_interrupt_ends_all_runs_and_leaves_whole_checkpoints(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signal masks")
-def test_an_interrupt_while_a_process_starts_is_neither_lost_nor_heard_by_it():
-    ask = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
-    heard, done = [], threading.Event()
-    other = threading.Thread(target=done.wait)  # as of a library: the interrupt may come to it
-    other.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            with runs._interrupts_held():
-                os.kill(os.getpid(), signal.SIGINT)
-                heard.append(subprocess.check_output([sys.executable, "-c", ask]).strip())
-    finally:
-        done.set()
-        other.join()
-    assert heard == [b"True"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert subprocess.check_output([sys.executable, "-c", ask]).strip() == b"False"
+def test_workers_do_not_hear_an_interrupt():
+    """Ctrl-C goes to the whole group; the parent alone hears it, and ends them."""
+    assert runs.run_all(masked, {"a": (), "b": ()}, 1) == {"a": True, "b": True}
+    assert not masked(), "the parent hears it again"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +231,7 @@ def test_every_exception_can_be_sent(error, kind, says):
     try:
         raise error
     except Exception as caught:
-        back = pickle.loads(pickle.dumps(runs._portable(caught)))
+        back = pickle.loads(pickle.dumps(runs.portable(caught)))
     assert type(back) is kind and says in str(back)
     assert any("test_every_exception" in note for note in back.__notes__)
 
@@ -216,7 +251,7 @@ def test_the_estimate_scales_with_epochs_and_seeds(monkeypatch):
     clock = iter(range(0, 1000, 3))
     monkeypatch.setattr(experiment.time, "perf_counter", lambda: next(clock))
     seen = []
-    monkeypatch.setattr(experiment, "train", lambda *args: seen.append(args))
+    monkeypatch.setattr(experiment, "train", lambda *args, steps: seen.append(args))
     plan = replace(TINY, seeds=2, training=replace(TINY.training, epochs=1199))  # 1200 with pre-training
     text = estimate(plan, load(14), 2)
     assert "about 4.7 h here with 2 processes (critic 4.7 h, undefended 4.7 h)" in text  # 7·1200·2 s

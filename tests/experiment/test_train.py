@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from calculus import leaves
 
-from reference.by_hand import steps as fused
+from reference.by_hand import steps as by_hand
 from reference.data import Digits, Split
 from reference.errors import DivergenceError, InputError
 from reference.experiment.train import check_data, load_checkpoint, start, train
@@ -19,6 +19,7 @@ from reference.method.settings import (
     AdversaryCritic,
     Generator,
     Margin,
+    MultiStep,
     Training,
     Undefended,
     VirtualAdversarial,
@@ -30,6 +31,7 @@ DEFENCES = [
     Undefended(),
     AdversarialTraining(epsilon=0.05),
     VirtualAdversarial(epsilon=0.3),
+    MultiStep(epsilon=0.2, steps=3),
     Margin(epsilon=0.1),
     CRITIC,
 ]
@@ -104,7 +106,7 @@ def test_a_resumed_run_trains_only_the_epochs_that_are_left(tmp_path):
 
 def test_an_interrupt_within_an_epoch_leaves_the_last_one(tmp_path, monkeypatch):
     whole = train(DATA, CRITIC, TINY)
-    calls, real = [], fused.ClassifierStep.gradient
+    calls, real = [], by_hand.ClassifierStep.gradient
 
     def gradient(*args):
         calls.append(1)
@@ -112,7 +114,7 @@ def test_an_interrupt_within_an_epoch_leaves_the_last_one(tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(fused.ClassifierStep, "gradient", gradient)
+    monkeypatch.setattr(by_hand.ClassifierStep, "gradient", gradient)
     with pytest.raises(KeyboardInterrupt):
         train(DATA, CRITIC, TINY, checkpoint=tmp_path / "c.npz")
     assert load_checkpoint(tmp_path / "c.npz").epoch == 2
@@ -205,7 +207,7 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("module", [fused, steps], ids=["fused", "plain"])
+@pytest.mark.parametrize("module", [by_hand, steps], ids=["by_hand", "plain"])
 @pytest.mark.parametrize("s", VARIANTS, ids=["default", "full", "uniform", "detached"])
 def test_a_batch_is_running_confidence_attack_critic_step_classifier_step(s, module):
     """One batch after pre-training, replayed with the plain objectives, whole: the classifier's gradient is that of
@@ -284,7 +286,7 @@ def test_both_learning_rates_halve_at_the_epochs_told(defence, monkeypatch):
         assert betas == (TINY.beta1, TINY.beta2)
         return adam_step(params, gradient, state, rate, *betas)
 
-    monkeypatch.setattr(fused, "adam_step", recorded)
+    monkeypatch.setattr(by_hand, "adam_step", recorded)
     training = replace(TINY, batch=36, pretrain_epochs=2, epochs=5, halve_every=2)
     state = train(DATA, defence, training)
     own = [0.01, 0.01, 0.01, 0.01, 0.005, 0.005, 0.0025]  # pre-training does not count
@@ -333,6 +335,7 @@ TERMS = {
     "undefended": {"cross_entropy"},
     "adversarial training": {"cross_entropy", "attacked"},
     "virtual adversarial": {"cross_entropy", "smoothness"},
+    "multi-step adversarial": {"attacked"},
     "margin": {"margin"},
     "adversary critic": {
         *("cross_entropy", "critic", "cycle", "real", "fake", "penalty_real", "penalty_fake"),
@@ -357,13 +360,14 @@ def test_records_hold_every_term(defence):
 
 @by_name
 @pytest.mark.parametrize("k", [2, 3])
-def test_fast_and_plain_routes_train_alike(defence, k):
+def test_the_definitions_and_the_steps_by_hand_train_alike(defence, k):
     data = blobs(18, k, dtype=np.float64)
-    fast, plain = (train(data, defence, TINY, steps=module) for module in (fused, steps))
-    close(fast.params, plain.params, 1e-8)
+    hand, plain = (train(data, defence, TINY, steps=module) for module in (by_hand, steps))
+    close(hand.params, plain.params, 1e-10)
+    close([(hand.running.value, hand.running.biased)], [(plain.running.value, plain.running.biased)], 1e-10)
     if defence is CRITIC:
-        close(fast.critic, plain.critic, 1e-8)
-    assert fast.params[-1][1].shape == (k,) and fast.params[0][0].dtype == np.float64
+        close(hand.critic, plain.critic, 1e-10)
+    assert hand.params[-1][1].shape == (k,) and hand.params[0][0].dtype == np.float64
 
 
 @by_name
