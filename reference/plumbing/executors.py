@@ -108,6 +108,8 @@ class _Pool:
 
     def died(self, names) -> dict[str, int | None]:
         """Which of the runs `names` lost their process, and its exit code; all of them if it cannot be told."""
+        for process in self.processes.values():  # the executor is ending those that are left
+            process.join(5)
         codes = {name: self.processes[pid].exitcode for name, pid in self.begun.items() if pid in self.processes}
         killed = {name: code for name, code in codes.items() if name in names and code not in (None, 0, _ENDED)}
         return killed or dict.fromkeys(names, next((p.exitcode for p in self.processes.values() if p.exitcode), None))
