@@ -135,7 +135,7 @@ class Bars:
 def run(args: argparse.Namespace) -> None:
     """Train, attack, print, draw."""
     plan = plan_from(args)
-    data = experiment.digits(plan.side, args.data)
+    data = experiment.digits(plan.side, args.data, plan.full)
     if args.paper or args.plain:
         print(experiment.estimate(plan, data, args.jobs), flush=True)
     write_text(args.out / "checkpoints" / "README.md", CHECKPOINTS)  # fails now, not after training

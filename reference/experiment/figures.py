@@ -28,7 +28,14 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
 COLOURS = (BLACK, SKY, ORANGE, PURPLE, GREEN, BLUE, VERMILLION)  # these three: of lines, in order
 STYLES = ("-", "--", "-.", ":", "-", (0, (8, 2)), (0, (2, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-KNOWN = ("undefended", "adversarial training", "virtual adversarial", "margin", "adversary critic")
+KNOWN = (
+    "undefended",
+    "adversarial training",
+    "virtual adversarial",
+    "margin",
+    "adversary critic",
+    "multi-step adversarial",
+)
 FONT = 11
 KINDS = {"I": (VERMILLION, "X", 1.2), "II": (BLACK, "o", 0.8)}  # kind of error: colour, marker, width of the path
 

@@ -54,11 +54,9 @@ class Outcome:
     evaluation_seconds: float
 
 
-def digits(side: int, folder: str | Path | None = None) -> Digits:
-    """The embedded digits, or full MNIST from the user's `folder`."""
-    if folder is None:
-        return load(side)
-    return load_idx(folder, side)
+def digits(side: int, folder: str | Path | None = None, full: bool = False) -> Digits:
+    """The embedded digits, the 5,000 or all of MNIST, or another set from the user's `folder`."""
+    return load(side, full=full) if folder is None else load_idx(folder, side)
 
 
 def with_epochs(training: Training, epochs: int) -> Training:
@@ -103,7 +101,7 @@ def run(
     plan: Experiment, name: str, seed: int, checkpoint: Path | None, resume: bool, folder, report: Report | None = None
 ) -> Outcome:
     """Train the defence `name` from `seed`, then attack the result."""
-    data = digits(plan.side, folder)
+    data = digits(plan.side, folder, plan.full)
     began = time.perf_counter()
     progress = None if report is None else partial(report, name, seed)
     state = train(data, plan.defences[name], plan.training, seed, progress, checkpoint, resume, steps_of(plan))
@@ -195,4 +193,4 @@ def run_all(
         tasks[f"{name}, seed {seed}"] = plan, name, seed, checkpoint, resume, folder
     outcomes = executors.run_all(run, tasks, jobs, report=report or (lambda *_: None), again=resumed)
     ordered = [outcomes[f"{name}, seed {seed}"] for name in plan.defences for seed in range(plan.seeds)]
-    return judge_looks(ordered, digits(plan.side, folder).train)
+    return judge_looks(ordered, digits(plan.side, folder, plan.full).train)

@@ -1,138 +1,325 @@
-"""The search behind `plans.DEMO`: every defence's candidates, trained alike, judged on the validation split.
+"""The search behind the settings in `plans`: every defence's candidates, trained alike, judged on the validation split.
 
-    python -m reference.experiment.search [--only DEFENCE] [--jobs N] [--out FILE]
+    python -m reference.experiment.search [--scale demo|full] [--only DEFENCE] [--jobs N] [--out FOLDER]
 
-Two rules, the same for every defence: (1) the smallest validation error, on a tie the larger ρ; (2) the largest ρ at a
-validation error within one point of the defence's best.  ρ is DeepFool's plus the high-confidence attack's, from the
-true label.  The test split is not touched.  About an hour on 2 cores; results that FILE already holds are not redone.
+Every defence has eight candidates (undefended training, which has no setting, fewer): radii, or for the critic λ and
+C, from too small to too large; at full size also fewer epochs.  All are judged by the same two rules, on means over
+the seeds, ρ being that of the strongest attack from the true label:
+
+1. the smallest validation error, on a tie the larger ρ;
+2. the largest ρ among the candidates whose validation error is at most a budget, the same budget for every defence.
+
+The test split is not touched.  FOLDER keeps a record of everything measured and a checkpoint of every run: the same
+command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
-from ..attacks import deepfool, high_confidence
+import numpy as onp
+
 from ..by_hand.model import from_params
 from ..data import load
 from ..errors import InputError
-from ..method.settings import AdversarialTraining, Defence, Generator, Margin, Training, Undefended, VirtualAdversarial
+from ..method.numerics import predict
+from ..method.settings import (
+    AdversarialTraining,
+    AdversaryCritic,
+    Defence,
+    Generator,
+    Margin,
+    MultiStep,
+    Training,
+    Undefended,
+    VirtualAdversarial,
+)
 from ..plumbing import executors
 from ..plumbing.command import Parser, answer
-from ..plumbing.files import write_json
+from ..plumbing.files import write_json, write_text
 from .evaluate import evaluate
-from .plans import DEMO
+from .plans import FULL, LONG, Experiment
+from .run import attack_shown, with_epochs
+from .standin import StandIn
 from .tables import grid
 from .train import train
 
-_BASE = DEMO.defences["critic"]
-CANDIDATES: dict[str, Sequence[Defence]] = {
-    "undefended": [Undefended()],
-    "adversarial": [AdversarialTraining(e, "linf") for e in (0.05, 0.1, 0.15, 0.2)]
-    + [AdversarialTraining(e, "l2") for e in (0.7, 1.0, 1.5, 2.0)],
-    "virtual": [VirtualAdversarial(e) for e in (0.5, 0.7, 1.0, 1.5, 2.0)],
-    "margin": [Margin(e) for e in (0.3, 0.5, 0.65, 0.8, 1.2)],
-    "critic": [replace(_BASE, critic_weight=weight) for weight in (0.25, 0.5, 1.0, 2.0)]
-    + [
-        replace(_BASE, critic_weight=1.0, **change)
-        for change in (
-            {"penalty_weight": 1.0},
-            {"hidden": (256, 256)},
-            {"generator": Generator(confidence=0.9)},
-            {"generator": Generator(confidence="own")},
-        )
-    ],
+IMAGES = 1000
+"""Of the validation split, the first ones, that are attacked; the error is of all of it."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A search: which candidates are trained how, on which seeds, and which errors are within budget."""
+
+    plan: Experiment
+    candidates: dict[str, list[tuple[Defence, Training]]]
+    seeds: int
+    budgets: tuple[float, float, float]
+    """Of validation error.  The middle one is that of `plans.ROBUST`."""
+
+
+def _critics(base: AdversaryCritic, *cases: tuple[float, str | float]) -> list[AdversaryCritic]:
+    return [replace(base, critic_weight=weight, generator=Generator(confidence=c)) for weight, c in cases]
+
+
+def _full_candidates() -> dict[str, list[tuple[Defence, Training]]]:
+    """Six at 30 epochs; and two of them, the middle ones, at 10."""
+    long, short = with_epochs(FULL.training, 30), with_epochs(FULL.training, 10)
+    c = "running"
+    six: dict[str, list[Defence]] = {
+        "adversarial": [AdversarialTraining(e, "l2") for e in (1.0, 1.4, 2.0)]
+        + [AdversarialTraining(e, "linf") for e in (0.1, 0.05, 0.2)],
+        "virtual": [VirtualAdversarial(e) for e in (0.7, 1.0, 1.4, 2.0, 2.5, 3.0)],
+        "margin": [Margin(e) for e in (0.5, 0.7, 1.0, 1.2, 1.5, 2.2)],
+        "critic": _critics(FULL.defences["critic"], (0.25, c), (0.5, 0.9), (0.5, c), (1.0, c), (1.0, 0.9), (2.0, c)),
+        "multi-step": [MultiStep(e) for e in (0.7, 1.0, 1.5, 2.0, 2.5, 3.0)],
+    }
+    middle = {"adversarial": (1, 3)}
+    found = {"undefended": [(Undefended(), long), (Undefended(), short)]}
+    for name, defences in six.items():
+        found[name] = [(d, long) for d in defences]
+        found[name] += [(defences[i], short) for i in middle.get(name, (2, 3))]
+    return found
+
+
+def _demo_candidates() -> dict[str, list[tuple[Defence, Training]]]:
+    eight: dict[str, list[Defence]] = {
+        "undefended": [Undefended()],
+        "adversarial": [AdversarialTraining(e, "linf") for e in (0.05, 0.1, 0.15, 0.2)]
+        + [AdversarialTraining(e, "l2") for e in (0.5, 0.7, 1.0, 1.5)],
+        "virtual": [VirtualAdversarial(e) for e in (0.35, 0.5, 0.7, 1.0, 1.25, 1.5, 2.0, 2.8)],
+        "margin": [Margin(e) for e in (0.2, 0.35, 0.5, 0.65, 0.8, 1.0, 1.2, 1.6)],
+        "critic": _critics(
+            LONG.defences["critic"], *((weight, c) for weight in (0.25, 0.5, 1.0, 2.0) for c in ("running", 0.9))
+        ),
+        "multi-step": [MultiStep(e) for e in (0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0)],
+    }
+    return {name: [(d, LONG.training) for d in defences] for name, defences in eight.items()}
+
+
+SCALES = {
+    "demo": Scale(LONG, _demo_candidates(), 3, (0.03, 0.04, 0.05)),
+    "full": Scale(FULL, _full_candidates(), 1, (0.015, 0.02, 0.03)),
 }
+"""The demo's 5,000 digits at 14×14, at the epochs of `--long`; all of MNIST at 28×28, with one seed and 30 epochs, not
+the 100 of `--full`, because a hundred epochs of all candidates would take days."""
 
 
-def short(defence: Defence, other: Defence | None = None) -> str:
-    """ε, and what differs from the defaults of the defence's class: "critic_weight 2.0, gradient full"."""
-    other = type(defence)() if other is None else other
-    words = []
-    for field in fields(defence):
-        mine, theirs = getattr(defence, field.name), getattr(other, field.name)
-        if is_dataclass(mine):
-            words.append(short(mine, theirs))
-        elif mine != theirs or field.name == "epsilon":
-            words.append(f"{field.name} {mine}")
-    return ", ".join(filter(None, words))
+def label(scale: Scale, name: str, defence: Defence, training: Training) -> str:
+    """A candidate's name in tables, as in "virtual ε 1, 30 epochs"; the epochs only where they vary."""
+    match defence:
+        case AdversaryCritic():
+            words = f" λ {defence.critic_weight:g}, C {defence.generator.confidence}"
+        case AdversarialTraining():
+            words = f" {'L2' if defence.geometry == 'l2' else 'L∞'} ε {defence.epsilon:g}"
+        case Undefended():
+            words = ""
+        case _:
+            words = f" ε {defence.epsilon:g}"
+    vary = len({t.epochs for candidates in scale.candidates.values() for _, t in candidates}) > 1
+    return f"{name}{words}" + (f", {training.epochs} epochs" if vary else "")
 
 
-def judge(defence: Defence, training: Training, seed: int) -> dict:
-    """Train one candidate and measure it on the validation split."""
-    data = load(DEMO.side)
-    state = train(data, defence, training, seed)
-    attacks = {"DeepFool": deepfool, "high-confidence": high_confidence}
-    found = evaluate(from_params(state.params), *data.validation, attacks)
-    return {"error": found.error, "rho": {attack: r.rho for attack, r in found.attacks.items()}}
+def judge(scale_name: str, name: str, defence: Defence, training: Training, seed: int, folder: Path) -> dict:
+    """Train one candidate and measure it on the validation split.
+
+    -> error, of the whole split; rho and success {attack: …}, with "strongest" among them, on the first `IMAGES`; looks
+    {classifier of the stand-in: share of the attacked images, of `attacked` ones, that look like their target}.
+    """
+    scale = SCALES[scale_name]
+    data = load(scale.plan.side, full=scale.plan.full)
+    state = train(
+        data,
+        defence,
+        training,
+        seed,
+        checkpoint=checkpoint(scale_name, name, defence, training, seed, folder),
+        resume=True,
+    )
+    model, (x, y) = from_params(state.params), data.validation
+    few, labels = x[:IMAGES], y[:IMAGES]
+    found = evaluate(model, few, labels)
+    attacks = found.attacks | {"strongest": found.strongest}
+    shown = attack_shown(model, few, labels)
+    looks = StandIn(*data.train).shares(*shown) if len(shown[0]) else {}
+    return {
+        "error": float(onp.mean(predict(model.logits(x)) != y)),
+        "images": len(few),
+        "rho": {attack: r.rho if r.success.any() else None for attack, r in attacks.items()},
+        "success": {attack: r.success_rate for attack, r in attacks.items()},
+        "looks": {who: shares["changed"] for who, shares in looks.items()},
+        "attacked": len(shown[0]),
+        "dtype": str(x.dtype),
+    }
 
 
-def select(results: Sequence[dict]) -> tuple[dict, dict]:
-    """The candidates of one defence that the two rules choose."""
+def checkpoint(scale_name: str, name: str, defence: Defence, training: Training, seed: int, folder: Path) -> Path:
+    """The file of a candidate's training."""
+    words = re.sub(r"[^A-Za-z0-9.]+", "-", label(SCALES[scale_name], name, defence, training))
+    return Path(folder) / f"checkpoints-{scale_name}" / f"{words}-seed-{seed}.npz"
+
+
+def select(results: Sequence[dict], budgets: Sequence[float]) -> tuple[dict, list[dict | None]]:
+    """Of one defence's results (error, rho, means over seeds): what rule 1 chooses, and rule 2 for each budget.
+
+    None where no candidate is within the budget.
+    """
 
     def rho(result):
-        return sum(result["rho"].values())
+        return result["rho"]["strongest"]
 
     first = min(results, key=lambda result: (result["error"], -rho(result)))
-    close = [result for result in results if result["error"] <= first["error"] + 0.01 + 1e-9]
-    return first, max(close, key=rho)
+    within = [[result for result in results if result["error"] <= budget + 1e-9] for budget in budgets]
+    return first, [max(close, key=rho, default=None) for close in within]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing, then print every candidate and the choices -> the exit status."""
-    parser = Parser(prog="python -m reference.experiment.search", description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", choices=list(CANDIDATES), help="one defence (default: all)")
-    parser.add_argument("--jobs", type=int, default=executors.cores(), help="processes (default: one per core)")
-    parser.add_argument("--out", type=Path, default=Path("results/search.json"), help="default: results/search.json")
+def means(scale: Scale, records: Sequence[dict], name: str) -> list[dict]:
+    """One result per candidate of the defence `name` of which all seeds are done, in the order of the candidates.
 
-    def work():
-        args = parser.parse_args(argv)
-        print(table(search(args.out, args.only, args.jobs)))
+    Each has the candidate's `label`, `settings`, `training`, and means over seeds of error, rho and looks, with the
+    standard deviations over seeds of error and ρ (0 for one seed) as `spread`.
+    """
+    results = []
+    for defence, training in scale.candidates[name]:
+        about = {"name": name, "settings": repr(defence), "training": repr(training)}
+        own = [r for r in records if about.items() <= r.items() and r["seed"] < scale.seeds]
+        if len(own) < scale.seeds:
+            continue
+        error, strongest = ([r["error"] for r in own], [r["rho"]["strongest"] for r in own])
+        results.append(
+            about
+            | {
+                "label": label(scale, name, defence, training),
+                "defence": defence,
+                "error": fmean(error),
+                "rho": {attack: fmean(r["rho"][attack] or onp.nan for r in own) for attack in own[0]["rho"]},
+                "looks": {who: fmean(r["looks"].get(who, onp.nan) for r in own) for who in own[0]["looks"]},
+                "spread": [float(onp.std(v, ddof=1)) if len(own) > 1 else 0.0 for v in (error, strongest)],
+            }
+        )
+    return results
 
-    return answer("reference.experiment.search", work, "what was measured is kept; the same command goes on")
 
-
-def search(out: Path, only: str | None, jobs: int) -> list[dict]:
-    """Judge the candidates that the file `out` does not hold yet, and add them to it -> all that it then holds."""
-    try:
-        kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else []
-        before = len([record["name"] + record["settings"] for record in kept])
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise InputError(f"{out} is not a file of this program ({error}): remove it, or name another") from None
+def search(scale_name: str, out: Path, only: str | None, jobs: int) -> list[dict]:
+    """Judge the candidates that are not yet in `out`/search-SCALE.json -> all records that it then holds."""
+    scale, path = SCALES[scale_name], out / f"search-{scale_name}.json"
+    kept = read(path)
+    before = len(kept)
     tasks = [
-        ({"name": name, "settings": repr(c), "training": repr(DEMO.training), "seed": 0}, (c, DEMO.training, 0))
-        for name, candidates in CANDIDATES.items()
-        for c in candidates
+        (
+            {"name": name, "settings": repr(defence), "training": repr(training), "seed": seed},
+            (scale_name, name, defence, training, seed, out),
+        )
+        for seed in range(scale.seeds)
+        for name, candidates in scale.candidates.items()
+        for defence, training in candidates
         if only in (None, name)
     ]
 
     def save(records):
         kept[:] = records
-        write_json(out, records)
+        write_json(path, records)
         if len(records) > before:
-            print(table(records[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+            new = records[-1]
+            print(
+                f"{new['name']} {new['settings']}, seed {new['seed']}: error {100 * new['error']:.2f} %, "
+                f"ρ strongest {new['rho']['strongest']:.3f}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for the processes about to start
     executors.collect(judge, tasks, kept, save, jobs)
     return kept
 
 
-def table(results: Sequence[dict]) -> str:
-    """All candidates as they are now, trained by today's recipe, and which rule chooses them."""
-    rows = []
-    for name, candidates in CANDIDATES.items():
-        labels = {repr(c): f"{name}: {short(c)}".removesuffix(": ") for c in candidates}
-        own = [r for r in results if r["settings"] in labels and r["training"] == repr(DEMO.training)]
-        chosen = select(own) if own else ()
-        for result in own:
-            mark = " and ".join(str(rule) for rule, best in enumerate(chosen, 1) if best is result)
-            rho = [f"{value:.3f}" for value in result["rho"].values()]
-            rows.append([labels[result["settings"]], f"{100 * result['error']:.1f}", *rho, mark])
-    return grid(["candidate", "error %", "ρ DeepFool", "ρ high-confidence", "chosen by rule"], rows)
+def read(path: Path) -> list[dict]:
+    """The records in a file of this program, [] if there is none; InputError if it is none of its files."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        [record["name"] + record["settings"] + record["training"] for record in kept]
+        [record["rho"]["strongest"] for record in kept]
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise InputError(f"{path} is not a file of this program ({error}): remove it, or name another folder") from None
+    return kept
+
+
+def table(scale: Scale, records: Sequence[dict]) -> str:
+    """All candidates that are done, in Markdown, and which rule chooses them."""
+    rows, done, every = [], 0, 0
+    for name, candidates in scale.candidates.items():
+        results = means(scale, records, name)
+        every += len(candidates)
+        done += len(results)
+        if not results:
+            continue
+        first, robust = select(results, scale.budgets)
+        for result in results:
+            marks = ["1"] * (result is first)
+            marks += [f"2 ({100 * b:g} %)" for b, r in zip(scale.budgets, robust, strict=True) if r is result]
+            error, rho = (
+                f" ±{spread:{form}}" if scale.seeds > 1 else ""
+                for spread, form in zip((100 * result["spread"][0], result["spread"][1]), (".1f", ".3f"), strict=True)
+            )
+            looks = [f"{100 * share:.0f}" for share in result["looks"].values()] or ["–", "–"]
+            digits = 1 if scale.seeds > 1 else 2
+            rows.append(
+                [
+                    result["label"],
+                    f"{100 * result['error']:.{digits}f}{error}",
+                    *(f"{result['rho'][attack]:.3f}" for attack in ("DeepFool", "high-confidence")),
+                    f"{result['rho']['strongest']:.3f}{rho}",
+                    *looks,
+                    ", ".join(marks),
+                ]
+            )
+    header = ["candidate", "error %", "ρ DeepFool", "ρ high-confidence", "ρ strongest"]
+    header += ["looks: neighbours %", "looks: kernel %", "chosen by rule"]
+    state = (
+        "" if done == every else f"Unfinished: {done} of {every} candidates are measured, the choices are of these.\n\n"
+    )
+    return state + grid(header, rows)
+
+
+def page(scale: Scale, records: Sequence[dict]) -> str:
+    """The table with what was measured, on what."""
+    plan = scale.plan
+    budgets = ", ".join(f"{100 * b:g}" for b in scale.budgets)
+    return (
+        f"Validation split of {'all of MNIST' if plan.full else 'the 5,000 digits'}, {plan.side}×{plan.side}, "
+        f"{'mean ± standard deviation of ' if scale.seeds > 1 else ''}{scale.seeds} seed{'s' * (scale.seeds > 1)}, "
+        f"classifier {'-'.join(map(str, plan.training.hidden))}.  Error of the whole split; attacks from the true "
+        f"label on its first {IMAGES} images at most, in float32.  Looks: of the images that the high-confidence "
+        "attack moves to C = 0.8, those that look like their target to either classifier of the stand-in.  Rule 1 "
+        "takes the smallest error, rule 2 the largest ρ (strongest) at an error of at most "
+        f"{budgets} %, the same for every defence.\n\n" + table(scale, records)
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is missing, then print every candidate and the choices -> the exit status."""
+    parser = Parser(prog="python -m reference.experiment.search", description=__doc__.partition("\n")[0])
+    parser.add_argument("--scale", choices=list(SCALES), default="demo", help="5,000 digits (default), or all of MNIST")
+    parser.add_argument("--only", choices=list(LONG.defences), help="one defence (default: all)")
+    parser.add_argument("--jobs", type=int, default=executors.cores(), help="processes (default: one per core)")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder (default: results)")
+
+    def work():
+        args = parser.parse_args(argv)
+        records = search(args.scale, args.out, args.only, args.jobs)
+        text = page(SCALES[args.scale], records)
+        write_text(args.out / f"search-{args.scale}.md", text + "\n")
+        print(text)
+
+    return answer("reference.experiment.search", work, "what was measured is kept; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -1,80 +1,127 @@
-"""The search's two rules, and that `settings` holds what they chose."""
+"""The search's candidates and its two rules; that it measures once, resumes, and judges on the validation split."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from reference.experiment import plans, search
+from reference.method.settings import Undefended, VirtualAdversarial
 
-GALLERY = Path(search.__file__).parents[1] / "gallery" / "search.json"
+
+def result(error, strongest):
+    return {"error": error, "rho": {"strongest": strongest}}
 
 
-def result(error, deepfool, high, **more):
-    return {"error": error, "rho": {"DeepFool": deepfool, "high-confidence": high}} | more
+def record(name, defence, training, seed, error, strongest):
+    """One that `judge` could have returned."""
+    about = {"name": name, "settings": repr(defence), "training": repr(training), "seed": seed, "images": 500}
+    rho = {"DeepFool": strongest + 0.02, "high-confidence": 0.4, "strongest": strongest}
+    looks = {"neighbours": 0.5, "kernel": 0.25 * seed}
+    success = dict.fromkeys(rho, 1.0)
+    return about | {"error": error, "rho": rho, "success": success, "looks": looks, "attacked": 100, "dtype": "float32"}
 
 
 def test_the_first_rule_takes_the_smallest_error_and_then_the_larger_rho():
-    a, b, c = result(0.03, 0.2, 0.4), result(0.02, 0.1, 0.2), result(0.02, 0.1, 0.3)
-    assert search.select([a, b, c])[0] is c
+    a, b, c = result(0.03, 0.4), result(0.02, 0.1), result(0.02, 0.3)
+    assert search.select([a, b, c], ())[0] is c
 
 
-def test_the_second_rule_takes_the_largest_rho_within_one_point():
-    """Both ρ count; exactly one point is within."""
-    a, b, c = result(0.02, 0.1, 0.2), result(0.03, 0.15, 0.4), result(0.031, 0.3, 0.9)
-    assert search.select([a, b, c])[1] is b
-    assert search.select([a, result(0.03, 0.3, 0.1), b])[1] is b
+def test_the_second_rule_takes_the_largest_rho_within_an_absolute_budget():
+    """Exactly the budget is within; how good the best candidate of the defence is does not matter."""
+    a, b, c = result(0.02, 0.1), result(0.03, 0.15), result(0.031, 0.3)
+    for results in ([a, b, c], [b, c], [c, b]):
+        assert search.select(results, (0.03, 0.05))[1] == [b, c]
+    assert search.select([b, c], (0.029, 0.03))[1] == [None, b]
 
 
-def test_the_settings_are_what_the_rules_chose():
-    """From the kept results of the search, all of whose candidates are still the program's."""
-    results = json.loads(GALLERY.read_text(encoding="utf-8"))
-    candidates = {(name, repr(c)) for name, cs in search.CANDIDATES.items() for c in cs}
-    assert {(r["name"], r["settings"]) for r in results} == candidates
-    for name in search.CANDIDATES:
-        first, second = search.select([r for r in results if r["name"] == name])
-        assert first["settings"] == repr(plans.DEMO.defences[name])
-        assert second["settings"] == repr(plans.ROBUST[name])
+@pytest.mark.parametrize("scale", search.SCALES.values(), ids=search.SCALES)
+def test_the_candidates_favour_nobody(scale):
+    """As many for each defence; trained alike but for epochs, and the learning rate halved at the same fractions."""
+    assert list(scale.candidates) == [name for name in ("undefended", *scale.candidates) if name in scale.candidates]
+    assert set(scale.candidates) == set(scale.plan.defences)
+    counts = {name: len(set(candidates)) for name, candidates in scale.candidates.items() if name != "undefended"}
+    assert set(counts.values()) == {8}
+    for name, candidates in scale.candidates.items():
+        for defence, training in candidates:
+            assert type(defence) is type(scale.plan.defences[name])
+            fraction = training.halve_every / training.epochs
+            assert fraction == pytest.approx(scale.plan.training.halve_every / scale.plan.training.epochs)
+            own = {"epochs": training.epochs, "halve_every": training.halve_every}
+            assert training == replace(scale.plan.training, **own)
+    epochs = {
+        name: sorted(training.epochs for _, training in candidates)
+        for name, candidates in scale.candidates.items()
+        if name != "undefended"
+    }
+    assert len(set(map(tuple, epochs.values()))) == 1
+    labels = [search.label(scale, name, *c) for name, candidates in scale.candidates.items() for c in candidates]
+    assert len(set(labels)) == len(labels)
+    files = {search.checkpoint("full", name, *c, 0, ".") for name, cs in scale.candidates.items() for c in cs}
+    assert len(files) == len(labels)
 
 
-def test_the_table_marks_the_choices(capsys):
-    assert search.main(["--out", str(GALLERY)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + sum(map(len, search.CANDIDATES.values()))
-    assert sum("1 and 2" in line for line in lines) + sum(line.endswith(" 1 |") for line in lines) == 5
+TWO = [Undefended(), VirtualAdversarial(1.0), VirtualAdversarial(2.0), VirtualAdversarial(3.0)]
 
 
-def test_only_what_is_missing_is_judged_and_kept(tmp_path, monkeypatch, capsys):
-    """At the smallest size: one candidate, then nothing."""
-    tiny = replace(plans.DEMO.training, hidden=(), epochs=1, pretrain_epochs=0)
-    monkeypatch.setattr(search, "DEMO", replace(plans.DEMO, training=tiny))
-    out = tmp_path / "search.json"
-    assert search.main(["--only", "undefended", "--out", str(out)]) == 0
-    first = capsys.readouterr()
-    assert len(first.err.splitlines()) == 1 and "undefended" in first.err
-    assert search.main(["--only", "undefended", "--out", str(out)]) == 0
-    again = capsys.readouterr()
-    assert again.err == "" and again.out == first.out
-    (kept,) = json.loads(out.read_text())
-    assert 0 < kept["error"] < 0.9 and kept["rho"]["DeepFool"] > 0 and kept["seconds"] > 0
+def small_scale(**changes):
+    t = replace(plans.DEMO.training, hidden=(), epochs=1, pretrain_epochs=0)
+    plan = replace(plans.DEMO, training=t)
+    candidates = {"undefended": [(TWO[0], t)], "virtual": [(d, t) for d in TWO[1:]]}
+    return replace(search.Scale(plan, candidates, 2, (0.02, 0.03, 0.04)), **changes)
 
 
-@pytest.mark.parametrize("content", ("{", '{"a": 1}', "[1]"))
+def rows(text):
+    """The cells of the table's rows by candidate."""
+    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_the_table_shows_means_over_seeds_and_marks_the_choices():
+    scale = small_scale()
+    t = scale.plan.training
+    records = [
+        record("virtual", defence, t, seed, error + 0.01 * seed, rho - 0.02 * seed)
+        for defence, error, rho in zip(TWO[1:], (0.01, 0.02, 0.035), (0.2, 0.21, 0.3), strict=True)
+        for seed in (0, 1)
+    ]
+    found = rows(search.table(scale, records))
+    assert found["virtual ε 1"][0] == "1.5 ±0.7" and found["virtual ε 1"][3] == "0.190 ±0.014"
+    assert found["virtual ε 1"][4:] == ["50", "12", "1, 2 (2 %)"]
+    assert found["virtual ε 2"][-1] == "2 (3 %)" and found["virtual ε 3"][-1] == "2 (4 %)"
+    page = search.page(scale, records)
+    assert "Unfinished: 3 of 4 candidates" in page and "2 seeds" in page and "2, 3, 4 %" in page
+    done = [*records, *(record("undefended", TWO[0], t, seed, 0.05, 0.1) for seed in (0, 1))]
+    assert "Unfinished" not in search.page(scale, done) and rows(search.table(scale, done))["undefended"][-1] == "1"
+
+
+def test_a_candidate_counts_only_when_all_its_seeds_are_done():
+    scale = small_scale()
+    t = scale.plan.training
+    records = [record("virtual", TWO[1], t, 0, 0.01, 0.2), record("virtual", TWO[2], t, 0, 0.02, 0.3)]
+    records.append(record("virtual", TWO[2], t, 1, 0.02, 0.1))
+    records.append(record("virtual", TWO[2], t, 5, 0.5, 0.9))  # not one of the search's seeds
+    records.append(record("virtual", TWO[2], replace(t, epochs=2), 0, 0.5, 0.9))  # nor its training
+    (only,) = search.means(scale, records, "virtual")
+    assert only["label"] == "virtual ε 2" and only["rho"]["strongest"] == pytest.approx(0.2)
+    assert search.means(replace(scale, seeds=1), records, "virtual")[0]["error"] == 0.01
+
+
+@pytest.mark.parametrize("content", ("{", '{"a": 1}', "[1]", '[{"name": "a", "settings": "b", "training": "c"}]'))
 def test_a_foreign_file_is_refused(tmp_path, content, capsys):
-    out = tmp_path / "search.json"
+    out = tmp_path / "search-demo.json"
     out.write_text(content)
-    assert search.main(["--out", str(out)]) == 2
+    assert search.main(["--out", str(tmp_path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert out.read_text() == content
 
 
 def test_no_jobs_and_an_interrupt(tmp_path, monkeypatch, capsys):
-    assert search.main(["--jobs", "0", "--out", str(tmp_path / "a.json")]) == 2
+    assert search.main(["--jobs", "0", "--out", str(tmp_path)]) == 2
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(search, "search", interrupted)
-    assert search.main(["--out", str(tmp_path / "a.json")]) == 130
+    assert search.main(["--out", str(tmp_path)]) == 130
     assert "goes on" in capsys.readouterr().err
