@@ -78,7 +78,7 @@ def test_the_same_arrays_give_the_same_bytes(picture, tmp_path):
 def test_pyplot_stays_untouched():
     code = (
         "import sys, matplotlib; keys = set(matplotlib.rcParams) - {'backend'}; "
-        "before = {k: matplotlib.rcParams[k] for k in keys}; import reference.figures as f; "
+        "before = {k: matplotlib.rcParams[k] for k in keys}; import reference.experiment.figures as f; "
         "f.robust_accuracy({'a': {'b': ([0, 1], [1, 0])}}); "
         "assert 'matplotlib.pyplot' not in sys.modules and all(before[k] == matplotlib.rcParams[k] for k in keys)"
     )
