@@ -1,4 +1,4 @@
-"""Train five defences on real digits, attack each, and show how robust they became.
+"""Train six defences on real digits, attack each, and show how robust they became.
 
 python demo.py                      14×14 digits, one seed: a table and pictures under results/
 python demo.py --long               more epochs, three seeds: the table of the README
@@ -39,8 +39,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     size.add_argument("--quick", action="store_true", help="tiny networks, few images: seconds, to see that it works")
     size.add_argument("--long", action="store_true", help="more epochs, three seeds: the README's table, ≤ 30 minutes")
     size.add_argument(
-        "--paper", action="store_true", help="the paper's sizes (28×28, 1200-1200-1200); first says how long it takes"
+        "--full", action="store_true", help="all of MNIST at 28×28, 256-256; first says how long it takes"
     )
+    size.add_argument("--paper", action="store_true", help="the same in the paper's sizes, 1200-1200-1200")
     add = parser.add_argument
     every, cores = ",".join(plans.DEMO.defences), executors.cores()
     add("--defences", metavar="A,B,…", help=f"which ones, of {every} (default: all)")
@@ -54,7 +55,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--epochs", type=int, metavar="N", help="epochs of training; the learning rate decays in step")
     add("--side", type=int, choices=(14, 28), help="images of side×side pixels")
     add("--hidden", metavar="256-256", help="the classifier's hidden layers; 'linear' for none")
-    add("--data", type=Path, metavar="DIR", help="full MNIST: a folder with the four IDX files, .gz or not")
+    add("--data", type=Path, metavar="DIR", help="another set in MNIST's format: the folder of its four IDX files")
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="output folder (default: results)")
     add("--jobs", type=int, default=cores, metavar="N", help="processes (default: one per core)")
     add(
@@ -68,11 +69,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def plan_from(args: argparse.Namespace) -> plans.Experiment:
     """The settings that the command line asks for; InputError if they make no sense."""
-    name = next((name for name in ("quick", "long", "paper") if getattr(args, name)), "demo")
+    name = next((name for name in ("quick", "long", "full", "paper") if getattr(args, name)), "demo")
     plan = getattr(plans, name.upper())
     if args.select == "robustness":
-        if args.paper:
-            raise InputError("--select robustness was searched at the demo's scale: leave out --paper")
+        if plan.full:
+            raise InputError(f"--select robustness was searched at the demo's scale: leave out --{name}")
         plan = replace(plan, defences=plans.ROBUST)
     if args.defences is not None:
         names = [name.strip() for name in args.defences.split(",")]
@@ -136,7 +137,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, attack, print, draw."""
     plan = plan_from(args)
     data = experiment.digits(plan.side, args.data, plan.full)
-    if args.paper or args.plain:
+    if plan.full or plan.plain:
         print(experiment.estimate(plan, data, args.jobs), flush=True)
     write_text(args.out / "checkpoints" / "README.md", CHECKPOINTS)  # fails now, not after training
     with closing(Bars()) as bars:

@@ -31,7 +31,7 @@ SMALL = replace(
     defences={name: replace(d, hidden=(8,)) if name == "critic" else d for name, d in plans.QUICK.defences.items()},
 )
 RUN = ["--quick", "--defences", "undefended,critic", "--jobs", "2"]
-OPTIONS = "quick long paper plain defences select seeds epochs side hidden data out jobs resume help".split()
+OPTIONS = "quick long full paper plain defences select seeds epochs side hidden data out jobs resume help".split()
 DRAWN = [(Path("p.png"), "a caption")]
 
 
@@ -213,6 +213,7 @@ def test_the_plan_is_what_was_asked_for():
         return demo.plan_from(demo.arguments(list(argv)))
 
     assert plan() == plans.DEMO and plan("--paper") == plans.PAPER and plan("--long") == plans.LONG
+    assert plan("--full") == plans.FULL and plan("--full").full and not plan("--side", "28").full
     assert plan("--quick") == SMALL
     p = plan("--defences", "critic,margin", "--seeds", "4", "--side", "28", "--hidden", "30-20", "--epochs", "23")
     assert (list(p.defences), p.seeds, p.side) == (["critic", "margin"], 4, 28)
@@ -225,7 +226,7 @@ def test_paper_first_says_how_long_it_takes(monkeypatch, tmp_path, capsys):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(plans, "PAPER", SMALL)
+    monkeypatch.setattr(plans, "PAPER", replace(SMALL, full=True))
     monkeypatch.setattr(experiment, "run_all", stop)
     assert demo.main(["--paper", "--out", str(tmp_path)]) == 130
     assert "Training will take about " in capsys.readouterr().out
