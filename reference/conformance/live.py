@@ -7,7 +7,7 @@ import importlib
 import multiprocessing
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ START = 120  # seconds for importing: a large framework on a slow disk
 
 
 class Live:
-    """The adapter MODULE[:OBJECT]: OBJECT, by default `adapter` or else `Adapter`, is an instance or a class.
+    """The adapter MODULE[:OBJECT]: OBJECT, by default `adapter` or else `Adapter`, is an instance or a class.  In place
+    of the text, a function that makes the adapter, to be called in the other process.
 
     Use as a context; `ask` is a `judge.Ask`.  `InputError` if it cannot be imported or declares what is no choice.
     """
 
-    def __init__(self, spec: str, timeout: float = 60):
+    def __init__(self, spec: str | Callable[[], Any], timeout: float = 60):
         self.spec, self.timeout, self.process = spec, timeout, None
 
     def __enter__(self) -> Live:
@@ -82,10 +83,10 @@ class Live:
         return content
 
 
-def _serve(pipe, spec: str) -> None:
+def _serve(pipe, spec: str | Callable[[], Any]) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            adapter = load(spec)
+            adapter = load(spec) if isinstance(spec, str) else spec()
             choices = getattr(adapter, "choices", {})
             if not isinstance(choices, Mapping) or not all(isinstance(value, str) for value in choices.values()):
                 raise InputError("its choices must be a dict of strings")

@@ -1,0 +1,1 @@
+"""The method taught: exercises that the conformance kit grades."""
