@@ -10,8 +10,10 @@ from pathlib import Path
 from ..errors import InputError
 from ..plumbing.files import write_text
 from . import hints
-from .exercises import BY_NAME, EXERCISES, plant, sheet, solution
-from .grading import drawn, grade
+from .exercises import BY_NAME, EXERCISES
+from .grading import grade
+from .questions import drawn
+from .sheets import plant, sheet, solution
 
 COMMANDS = ("exercise", "check", "plant")
 
@@ -39,7 +41,9 @@ def add(commands) -> None:
 
     about = "Write working code with one known mistake in it: to be found, named and mended."
     sub = commands.add_parser("plant", help=about, description=about)
-    sub.add_argument("--seed", type=int, required=True, metavar="NUMBER", help="which mistake: a number for each student")
+    sub.add_argument(
+        "--seed", type=int, required=True, metavar="NUMBER", help="which mistake: a number for each student"
+    )
     sub.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to write (default: here)")
     sub.add_argument("--force", action="store_true", help="write over a file that is there")
 

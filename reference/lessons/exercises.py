@@ -1,23 +1,20 @@
 """The exercises: functions of the library, each with a hole that a student fills.
 
-An exercise names its holes and the conformance terms that they answer for.  From these the file that a student gets,
-the copy of the library that the student's functions work in, the mistakes that can be made in a hole, and the files
-with a planted mistake are all cut out of the library's own text, so that none of them can go stale.
+An exercise names its holes and the conformance terms that they answer for.  The file that a student gets, the copy of
+the library in which the student's functions work, and the known mistakes that can be made there are all taken from the
+library's own text, so that none of them can go stale.
 """
 
 from __future__ import annotations
 
 import ast
-import inspect
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
-from pydoc import locate
-from textwrap import dedent, fill, indent
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..conformance.make.mistakes import MISTAKES, Mistake
-from ..conformance.make.variants import ROOT, Edit, edited
+from ..conformance.make.variants import ROOT, Edit
 
 
 class Names(tuple):
@@ -109,8 +106,8 @@ EXERCISES = (
         3,
         "nearest",
         "Towards which class?  Write the distance to every other class, where f is linearised, and choose the nearest.",
-        "A class with a high logit may be far away, because what counts is how fast the difference of the logits "
-        "changes: |Δf|/‖Δ∇f‖.  Where the gradients' difference is 0 the class is out of reach, so it is infinitely far.",
+        "A class with a high logit may be far away, because what counts is how fast the difference of "
+        "logits changes: |Δf|/‖Δ∇f‖.  Where the gradients' difference is 0 the class is out of reach, so it is infinitely far.",
         ("nearest-class",),
         (Hole(METHOD("targets"), "distances", "z"), Hole(METHOD("targets"), "nearest", "labels")),
     ),
@@ -140,8 +137,8 @@ EXERCISES = (
     Exercise(
         5,
         "critic",
-        "What is “real data of class j”?  Write the critic's two losses, the gradient penalty, and the objective that "
-        "they make together.",
+        "What is “real data of class j”?  Write the critic's two losses, the gradient penalty, and the objective of all "
+        "four.",
         "x̂ is judged as ŷ, the class it is taken for, since the critic has to tell what the classifier gets wrong.  "
         "All attacks count, failed ones too.  The penalty takes one norm for each example, at data and at attacked "
         "images, and shares the noise of the loss, because both are about the same function.",
@@ -173,7 +170,7 @@ EXERCISES = (
         6,
         "batch",
         "In which order?  Write one batch of training: running confidence, attack, critic step, classifier step.  Draw "
-        "the critic's noise in the order real, attacked, classifier.  What you return, a record of the terms, is not graded.",
+        "the critic's noise in the order real, attacked, classifier.  Return a record of the terms; it is not graded.",
         "C already holds this batch, and the target is the class nearest to the prediction.  The critic goes first, at "
         "the same θ, so that the classifier is judged by a critic that has seen these very images.  The attack is not "
         "made again for it: same x̂, same C.",
@@ -193,8 +190,8 @@ EXERCISES = (
         "passes",
         "A gradient of a gradient: can one do it on paper?  Write the passes of reference/by_hand/README.md: backward, "
         "tangent, and the two of the attack's reverse, which also collect the weights' gradients.",
-        "⟨v, w⟩ = ⟨J v, s⟩ is linear in each layer's weights.  What stands to the left of W_l is the tangent τ, and what "
-        "stands to the right is the signal δ: hence τᵀδ, without biases, as they do not occur in J.  The ordinary pass "
+        "⟨v, w⟩ = ⟨J v, s⟩ is linear in each layer's weights.  To the left of W_l stands the tangent τ, and "
+        "to the right of it the signal δ: hence τᵀδ, without biases, as they do not occur in J.  The ordinary pass "
         "adds hᵀρ for what reaches the logits.",
         ("input-gradient", "critic-gradient", *both("cross-entropy", "critic", "cycle", "penalty", "margin")),
         (
@@ -257,7 +254,7 @@ def parsed(text: str) -> ast.Module:
     return ast.parse(text)
 
 
-def find(hole: Hole, sources: dict[str, str] = {}) -> Source:
+def find(hole: Hole, sources: Mapping[str, str] = MappingProxyType({})) -> Source:
     """Where a hole is; `sources` holds the text of files that have been changed."""
     text = sources.get(hole.file) or (ROOT / hole.file).read_text(encoding="utf-8")
     node: Any = parsed(text)
@@ -300,132 +297,3 @@ def hole_of(exercise: Exercise, edit: Edit) -> Hole | None:
                 if source.text.count(old) == 1:
                     return hole
     return None
-
-
-# --------------------------------------------------------------------------------------------------- a student's file
-
-
-def sheet(exercise: Exercise, head: str = "", edits: Sequence[Edit] | None = None) -> str:
-    """The exercise as a Python file: every hole's signature and docstring, what they need imported, and no bodies.
-
-    edits: with these changes to the library, and with its bodies.
-    """
-    sources = edited(edits or ())
-    found = [find(hole, sources) for hole in exercise.holes]
-    functions = [function(hole, source, edits is not None) for hole, source in zip(exercise.holes, found)]
-    lines, used = imports(exercise, found)
-    helps = [about(name) for name in used] + [about(name, whole=True) for name in exercise.beside]
-    opening = head or OPENING.format(e=exercise, task=fill(exercise.task, 118))
-    return f'''"""{opening}
-What the library has for it:
-
-{indent("".join(filter(None, helps)), "    ")}"""
-
-from __future__ import annotations
-
-''' + "\n\n\n".join(["\n".join(lines), *functions]) + "\n"
-
-
-OPENING = """Exercise {e.name}, of lesson {e.lesson}.
-
-{task}
-
-Replace each `...` by your code, and ask as often as you like:
-
-    python -m reference.lessons check {e.name}.py
-
-Your functions take the place of the library's, and everything around them stays.  What you need is imported: `np` is
-autograd's NumPy, whose results can be differentiated, and `onp` is the original NumPy, for constants.
-"""
-
-
-def about(name: str, whole: bool = False) -> str:
-    """How a function or class of the library is called, and what its docstring says; "" for anything else."""
-    found: Any = locate(f"reference.{name}")
-    if not (inspect.isfunction(found) or inspect.isclass(found)) or not inspect.getdoc(found):
-        return ""
-    names = [n for n in inspect.signature(found).parameters if n != "self"]
-    names = ["x"] if names[:1] == ["args"] else names  # autograd hides the argument of its primitives
-    called = fill(f"{name.partition('.')[2]}({', '.join(names)})", 110, subsequent_indent="    ")
-    doc = inspect.getdoc(found)
-    return f"{called}\n{indent(doc if whole else doc.partition(chr(10) * 2)[0], '    ')}\n"
-
-
-def function(hole: Hole, source: Source, whole: bool) -> str:
-    """A hole as text: signature and docstring, and its body if `whole`."""
-    node, first = source.node, source.body[0]
-    text = source.lines(node.lineno, node.end_lineno if whole else first.lineno - 1)
-    text = dedent(text).rstrip() + ("" if whole else "\n    ...")
-    if source.classes:
-        if "self" not in source.arguments:
-            text = text.replace("(self, ", "(", 1)
-        else:
-            module = "reference." + hole.file.removesuffix(".py").replace("/", ".")
-            text = f"# A method: self is a {source.classes[-1]} of {module}.\n{text}"
-    if isinstance(hole.returns, Names):
-        text = f"# Returns {{name: (weight, value)}} for the names {', '.join(hole.returns)}.\n{text}"
-    return text
-
-
-def imports(exercise: Exercise, found: Sequence[Source]) -> tuple[list[str], list[str]]:
-    """The import lines that these functions need, absolute; and the names of what they use of the library."""
-    plain: set[str] = set()
-    members: dict[str, set[str]] = {}
-    used: dict[str, None] = {}
-    own = {hole.name for hole in exercise.holes}
-    for hole, source in zip(exercise.holes, found):
-        module = ["reference", *hole.file.removesuffix(".py").split("/")]
-        names = names_in([source.node])
-        for node in parsed(source.text).body:
-            given = {a.asname or a.name: a for a in getattr(node, "names", ())}
-            wanted = {name: a for name, a in given.items() if name in names - own}
-            if isinstance(node, ast.Import):
-                plain |= {f"import {a.name}" + (f" as {name}" if a.asname else "") for name, a in wanted.items()}
-                continue
-            if isinstance(node, ast.ImportFrom):
-                parents = module[: len(module) - node.level] if node.level else []
-                place = ".".join(filter(None, (*parents, node.module)))
-                parts = {name: f"{a.name} as {name}" if a.asname else name for name, a in wanted.items()}
-            else:
-                defined = [getattr(node, "name", "")] + [getattr(t, "id", "") for t in getattr(node, "targets", ())]
-                place, parts = ".".join(module), {name: name for name in defined if name in names - own}
-            if parts:
-                members.setdefault(place, set()).update(parts.values())
-            for name in parts:
-                inside = [n.attr for n in ast.walk(source.node) if getattr(getattr(n, "value", 0), "id", "") == name
-                          and isinstance(n, ast.Attribute)]  # fmt: skip
-                used |= {f"{place}.{name}": None, **{f"{place}.{name}.{part}": None for part in inside}}
-    ours = [f"from {place} import {', '.join(sorted(names))}" for place, names in sorted(members.items())]
-    others = sorted([*plain, *(line for line in ours if not line.startswith("from reference"))])
-    ours = [line for line in ours if line.startswith("from reference")]
-    described = [name.removeprefix("reference.") for name in used if name.startswith("reference.")]
-    return [*others, *([""] if others and ours else []), *ours], [n for n in described if n.split(".")[-1] not in own]
-
-
-def solution(exercise: Exercise) -> str:
-    """The library's own functions, with a reason."""
-    reason = fill(f"Why: {exercise.why}", 118)
-    return f"{reason}\n\n" + indent("\n\n\n".join(function(hole, find(hole), True) for hole in exercise.holes), "    ")
-
-
-# ----------------------------------------------------------------------------------------------------- planted mistakes
-
-
-def planted(seed: int) -> tuple[Exercise, Mistake]:
-    """The exercise and the mistake of a seed."""
-    return random.Random(f"plant {seed}").choice([(e, m) for e in EXERCISES for m in mistakes(e)])
-
-
-def plant(seed: int) -> str:
-    """A file of working code with one known mistake, to be found, named and mended."""
-    exercise, mistake = planted(seed)
-    ids = fill(", ".join(sorted(m.id for m in mistakes(exercise))), 114, break_on_hyphens=False)
-    head = f"""Exercise {exercise.name}, of lesson {exercise.lesson}, with one mistake in it.
-
-The code runs, and one thing in it is wrong.  Find it, mend it, and write its name in the line `found = ""` below:
-
-{indent(ids, "    ")}
-
-    python -m reference.lessons check plant_{seed}.py
-"""
-    return sheet(exercise, head, mistake.edits) + f'\n\nseed = {seed}  # which mistake it is: leave it\nfound = ""\n'

@@ -13,7 +13,7 @@ import io
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
@@ -22,15 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from ..conformance.adapters import ours
-from ..conformance.cases import Case, cast, load
+from ..conformance.cases import Case, flatten
 from ..conformance.diagnose import diagnose
-from ..conformance.judge import AdapterError, Missing, Result, applies, calls, judge
+from ..conformance.judge import AdapterError, Ask, Missing, Result, calls, judge
 from ..conformance.live import Live, told
 from ..conformance.make.mistakes import Mistake
 from ..conformance.make.variants import variant
 from ..errors import InputError
-from .exercises import EXERCISES, Exercise, Hole, Names, emptied, find, mistakes, planted
+from .exercises import EXERCISES, Exercise, Hole, Names, emptied, find, mistakes
+from .questions import cases, tiny
+from .sheets import planted
 
 HOLES = {hole.name: hole for exercise in EXERCISES for hole in exercise.holes}
 
@@ -53,6 +54,8 @@ class Report:
     problem: str = ""
     """Why nothing could be asked."""
     notes: list[str] = field(default_factory=list)
+    example: Result | None = None
+    """If no known mistake explains the failures: a case small enough to compute by hand."""
     named: bool = True
     """Whether a planted mistake is named."""
 
@@ -74,10 +77,7 @@ class Report:
             return "pass"
         if self.count("failed", "error"):
             return "error" if not self.count("failed") else "fail"
-        return "not done" if self.undone else "not named"
-
-
-# -------------------------------------------------------------------------------------------------- reading the file
+        return "not done" if self.undone or self.count("skipped") else "not named"
 
 
 def read(path: Path) -> ast.Module:
@@ -116,9 +116,6 @@ def constant(tree: ast.Module, name: str) -> Any:
             with contextlib.suppress(ValueError):
                 return ast.literal_eval(node.value)
     return None
-
-
-# --------------------------------------------------------------------------------------------- in the student's process
 
 
 class Submission:
@@ -242,12 +239,13 @@ def misfit(result: Any, returns: Any, given: dict[str, Any]) -> str:
             has = ", ".join(map(str, result)) if isinstance(result, dict) else f"a {type(result).__name__}"
             return f"returns {has}: make it a dict with the names {names}"
         for name, pair in result.items():
-            if not isinstance(pair, tuple) or len(pair) != 2 or shape(pair[1]) != ():
+            if not isinstance(pair, tuple | list) or len(pair) != 2 or shape(pair[1]) != ():
                 return f"returns no (weight, number) for {name}"
         return ""
     if isinstance(returns, tuple):
         if not isinstance(result, tuple) or len(result) != len(returns):
-            return f"returns a {type(result).__name__}: make it a tuple of {len(returns)} arrays"
+            has = f" of {len(result)}" if isinstance(result, tuple) else ""
+            return f"returns a {type(result).__name__}{has}: make it a tuple of {len(returns)} arrays"
         return next(filter(None, (misfit(part, wanted, given) for part, wanted in zip(result, returns))), "")
     wanted = shape(given[returns]) if returns else ()
     if shape(result) != wanted:
@@ -285,9 +283,6 @@ class Batch:
         return after | {name: getattr(now.running, name) for name in ("value", "biased", "steps")}
 
 
-# ------------------------------------------------------------------------------------------------ in the grader's process
-
-
 def grade(path: Path, timeout: float = 10, new: Sequence[Case] = ()) -> list[Report]:
     """One report for each exercise that the file is about, in the order of the lessons.
 
@@ -306,9 +301,10 @@ def grade(path: Path, timeout: float = 10, new: Sequence[Case] = ()) -> list[Rep
             report = Report(path, exercise, [h.name for h in exercise.holes if not done.get(h.name)])
             reports.append(report)
             if len(report.undone) < len(exercise.holes):
-                ask(report, timeout, [case for case in new if case.term in exercise.terms])
+                with Live(partial(Submission, path.resolve(), exercise), timeout) as live:
+                    ask(report, limited(live), [case for case in new if case.term in exercise.terms])
     seed = constant(tree, "seed")
-    if isinstance(seed, int) and "found" in {getattr(t, "id", "") for n in tree.body for t in getattr(n, "targets", ())}:
+    if isinstance(seed, int) and constant(tree, "found") is not None:
         about, mistake = planted(seed)
         for report in reports:
             if report.exercise == about and constant(tree, "found") != mistake.id:
@@ -317,83 +313,49 @@ def grade(path: Path, timeout: float = 10, new: Sequence[Case] = ()) -> list[Rep
     return reports
 
 
-def cases(exercise: Exercise) -> list[Case]:
-    """The exercise's cases, under the default choices; of the known mistakes only those that lie in its holes."""
-    mine = {m.id for m in mistakes(exercise)}
-    return [
-        replace(case, mistakes={name: wrong for name, wrong in case.mistakes.items() if name in mine})
-        for case in load().values()
-        if case.term in exercise.terms and case.must and not applies(case, {})
-    ]
+def limited(live: Live) -> Ask:
+    """Ask the student's process, in the words of a report; once it has hung or ended, it is not asked again."""
+    gone: list[str] = []
 
-
-def ask(report: Report, timeout: float, new: Sequence[Case] = ()) -> None:
-    """Judge the student's functions, in a process of their own."""
-    exercise, gone = report.exercise, []
-    with Live(partial(Submission, report.path.resolve(), exercise), timeout) as live:
-
-        def answers(method, inputs):
-            if gone:  # what hangs once would hang again
-                raise AdapterError(gone[0])
-            try:
-                return live.ask(method, inputs)
-            except AdapterError as error:
-                text = str(error)
-                if live.process is None:
-                    late = "took longer" in text
-                    text = ENDED.format(timeout) if late else f"your code ended its own process{text.rpartition(',')[2]}"
-                    gone.append(text)
-                raise AdapterError(text.partition(" raised ")[2] or text) from None
-
+    def answers(method, inputs):
+        if gone:
+            raise AdapterError(gone[0])
         try:
-            answers("start", {})
+            return live.ask(method, inputs)
         except AdapterError as error:
-            report.problem = str(error)
-            return
-        report.results = judge(new or cases(exercise), calls(answers, "float64"), {})
-        with contextlib.suppress(AdapterError, Missing):
-            if printed := str(answers("printed", {})):
-                report.notes.append(printed)
-    named = diagnose(report.results, "float64")
-    by_id = {m.id: m for m in mistakes(exercise)}
-    report.mistakes = [by_id[name] for name in named]
+            text = str(error)
+            if live.process is None:
+                late = "took longer" in text
+                text = ENDED.format(live.timeout) if late else f"your code ended its process{text.rpartition(',')[2]}"
+                gone.append(text)
+            raise AdapterError(text.partition(" raised ")[2] or text) from None
+
+    return answers
+
+
+def ask(report: Report, answers: Ask, new: Sequence[Case] = ()) -> None:
+    """Fill in what comes of the exercise's cases, or of `new` ones."""
+    try:
+        answers("start", {})
+    except AdapterError as error:
+        report.problem = str(error)
+        return
+    report.results = judge(new or cases(report.exercise), calls(answers, "float64"), {})
+    with contextlib.suppress(AdapterError, Missing):
+        if printed := str(answers("printed", {})):
+            report.notes.append(printed)
+    by_id = {m.id: m for m in mistakes(report.exercise)}
+    report.mistakes = [by_id[name] for name in diagnose(report.results, "float64")]
+    failed = [r for r in report.results if r.status == "failed"]
+    if failed and not report.mistakes:
+        small = judge([tiny(r.case) for r in failed if "state" not in r.case.inputs], calls(answers, "float64"), {})
+        # Where the tiny network shows no difference, the stored case with the fewest numbers.
+        report.example = min([r for r in small if r.status == "failed"] or failed, key=size)
+
+
+def size(result: Result) -> tuple:
+    """For sorting: level, then how many numbers a case holds."""
+    return result.case.level, sum(a.size for a in flatten(result.case.inputs).values())
 
 
 ENDED = "your code took longer than {:g} s, so it was stopped: is there a loop without an end?"
-
-
-def drawn(count: int, seed: int) -> list[Case]:
-    """The smooth cases with `count` new draws of their numbers each, answered by the library itself."""
-    rng, found = np.random.default_rng(seed), []
-    every = [case for case in load().values() if case.must and not case.flags and not applies(case, {})]
-    asked = [case for case in every if any(case.term in exercise.terms for exercise in EXERCISES)]
-    for i in range(count):
-        shaken: dict[int, Any] = {}
-        answers = calls(lambda method, inputs: getattr(ours.method, method)(**inputs), "float64")
-        for case in asked:
-            inputs = {}
-            for name, value in case.inputs.items():
-                if id(value) not in shaken:
-                    shaken[id(value)] = cast(shake(value, name, rng), "float64")
-                inputs[name] = shaken[id(value)]
-            fresh = replace(case, id=f"{case.id}-{seed}-{i}", inputs=inputs, mistakes={})
-            raw = answers(fresh)
-            raw = raw if isinstance(raw, dict) else {case.call: raw}
-            found.append(replace(fresh, expected={name: tidy(raw[name]) for name in case.expected}))
-    return found
-
-
-def tidy(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else np.asarray(value)
-
-
-def shake(value: Any, name: str, rng: np.random.Generator) -> Any:
-    """A value with every float in it multiplied by a random factor; probabilities stay below 1."""
-    if isinstance(value, dict):
-        return {key: shake(part, key, rng) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(shake(part, name, rng) for part in value)
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        low, high = (0.7, 1.0) if name in ("C", "value", "x") else (0.7, 1.4)
-        return value * rng.uniform(low, high, value.shape)
-    return value

@@ -19,8 +19,9 @@ from ..conformance.cases import flatten
 from ..conformance.judge import Result
 from ..conformance.make.mistakes import Mistake
 from ..plumbing.files import write_text
-from .exercises import Exercise, find, hole_of, solution
+from .exercises import Exercise, find, hole_of
 from .grading import Report
+from .sheets import solution
 
 RUNGS = 3
 
@@ -32,14 +33,14 @@ def told(report: Report, rung: int = 1) -> str:
     details = [f"{report.path.name}: {note}" for note in report.notes]
     if report.problem:
         details.append(report.problem)
-    if report.count("failed", "error"):
+    if report.count("failed", "error", "skipped"):
         details += where(report)
         if rung >= 2:
             details += words(report)
     if rung >= 3 and report.exercise and not report.passed:
         details += answers(report)
     lines += [indent(text if "\n" in text else fill(text, 116), "  ") for text in details]
-    if report.count("failed", "error") and rung < RUNGS:
+    if report.count("failed") and rung < RUNGS:
         more = "--hint: what is wrong, in words     " if rung < 2 else ""
         lines.append(f"  {more}--solution: the line, and why")
     return "\n".join(lines) + "\n"
@@ -61,7 +62,7 @@ def verdict(report: Report) -> str:
 
 def where(report: Report) -> list[str]:
     """Rung 1: where to look."""
-    bad = [r for r in report.results if r.status in ("failed", "error")]
+    bad = [r for r in report.results if r.status in ("failed", "error") or r.status == "skipped" and not report.undone]
     lines = list(dict.fromkeys(r.text for r in bad if r.text))[:3]
     failed = [r for r in bad if r.status == "failed"]
     if not failed:
@@ -82,12 +83,10 @@ def where(report: Report) -> list[str]:
         lines.append(f"{look}A value is wrong already, so leave the gradients for later.")
     elif look:
         lines.append(look.strip())
-    if not report.mistakes:
-        case = smallest(failed).case
-        sizes = ", ".join(f"{name} = {value}" for name, value in case.sizes.items())
+    if report.example:
         lines.append(
-            f"No known mistake gives these numbers.  The smallest case that differs is {case.id} ({sizes}): compute it by "
-            "hand; --hint prints its numbers."
+            f"No known mistake gives these numbers.  Compute the smallest case that differs, {report.example.case.id}, "
+            "by hand: --hint prints its numbers."
         )
     return lines
 
@@ -96,9 +95,9 @@ def words(report: Report) -> list[str]:
     """Rung 2: what is wrong."""
     lines = [f"Right is: {m.says}{looked(m)}" for m in report.mistakes]
     failed = [r for r in report.results if r.status == "failed"]
-    lines += dict.fromkeys(f"{r.case.term.replace('-', ' ')}: {finding}" for r in failed for finding in r.findings)
     if failed and not report.mistakes:
-        lines.append(by_hand(smallest(failed)))
+        lines += dict.fromkeys(f"{r.case.term.replace('-', ' ')}: {finding}" for r in failed for finding in r.findings)
+        lines.append(by_hand(report.example))
     return lines
 
 
@@ -128,19 +127,16 @@ def line(exercise: Exercise, edit) -> str:
     return dedent(text[start:end])
 
 
-def smallest(failed: Sequence[Result]) -> Result:
-    """The failed case with the fewest numbers, of the lowest level."""
-    return min(failed, key=lambda r: (r.case.level, sum(a.size for a in flatten(r.case.inputs).values())))
-
-
 def by_hand(result: Result) -> str:
     """A case with its numbers."""
-    lines = [f"{result.case.id}: {result.case.basis}"]
+    lines = [f"{result.case.id}: {result.case.call}({', '.join(result.case.inputs)})"]
     shown = {"given": flatten(result.case.inputs), "right": flatten(result.case.expected), "yours": result.got}
     for what, arrays in shown.items():
         for name, a in arrays.items():
-            numbers = np.array2string(np.asarray(a), precision=5, threshold=60, separator=", ", max_line_width=100)
-            lines.append(indent(f"{name} = {numbers}", f"  {what}  ") if "\n" not in numbers else f"  {what}  {name} =\n{indent(numbers, '    ')}")  # fmt: skip
+            if a.dtype != object:  # None, where there is no noise
+                start = f"  {what}  {name} = "
+                numbers = np.array2string(a, precision=5, threshold=60, separator=", ", max_line_width=100)
+                lines.append(start + numbers.replace("\n", "\n" + " " * len(start)))
     return "\n".join(lines)
 
 
@@ -148,7 +144,9 @@ def table(reports: Sequence[Report]) -> str:
     """One row for each file and exercise, as CSV."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(["file", "exercise", "status", "cases", "passed", "failed", "waiting", "not_done", "mistakes", "note"])
+    rows.writerow(
+        ["file", "exercise", "status", "cases", "passed", "failed", "waiting", "not_done", "mistakes", "note"]
+    )
     for r in reports:
         errors = dict.fromkeys([r.problem, *r.notes, *(x.text for x in r.results if x.status == "error")])
         rows.writerow([
