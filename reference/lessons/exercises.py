@@ -81,7 +81,7 @@ EXERCISES = (
         "of the gradients' differences, and the hinge's worst case over an ε-ball.",
         "Over an L2 ball wᵀr is largest at r = εw/‖w‖, over an L∞ ball at r = ε·sign(w).  The gain is ε times the "
         "dual norm of w: L2 for L2, and L1 for L∞.  One step is exact only where f is linear.",
-        ("adversarial-perturbation", *both("margin")),
+        ("adversarial-perturbation", "nearest-class", *both("margin")),
         (
             Hole(METHOD("perturbations"), "steepest", "w"),
             Hole(METHOD("objectives"), "gradient_gaps"),
@@ -106,8 +106,8 @@ EXERCISES = (
         3,
         "nearest",
         "Towards which class?  Write the distance to every other class, where f is linearised, and choose the nearest.",
-        "A class with a high logit may be far away, because what counts is how fast the difference of "
-        "logits changes: |Δf|/‖Δ∇f‖.  Where the gradients' difference is 0 the class is out of reach, so it is infinitely far.",
+        "A class with a high logit may be far away.  What counts is how fast the difference of the logits changes: "
+        "|Δf|/‖Δ∇f‖.  Where the gradients' difference is 0 the class is out of reach, so it is infinitely far.",
         ("nearest-class",),
         (Hole(METHOD("targets"), "distances", "z"), Hole(METHOD("targets"), "nearest", "labels")),
     ),
@@ -137,7 +137,7 @@ EXERCISES = (
     Exercise(
         5,
         "critic",
-        "What is “real data of class j”?  Write the critic's two losses, the gradient penalty, and the objective of all "
+        "What is “real data of class j”?  Write the critic's losses, the gradient penalty, and the objective of all "
         "four.",
         "x̂ is judged as ŷ, the class it is taken for, since the critic has to tell what the classifier gets wrong.  "
         "All attacks count, failed ones too.  The penalty takes one norm for each example, at data and at attacked "

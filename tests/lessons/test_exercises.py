@@ -1,0 +1,293 @@
+"""Exercises: what is not done never passes, what is right does, known mistakes are named, nothing is given away."""
+
+import ast
+import csv
+import io
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import reference
+from reference.conformance.cases import flatten
+from reference.conformance.diagnose import diagnose
+from reference.conformance.judge import AdapterError, Result, local
+from reference.lessons import desk, hints
+from reference.lessons.__main__ import main
+from reference.lessons.exercises import BY_NAME, EXERCISES, emptied, find, mistakes
+from reference.lessons.grading import Report, StudentError, Submission, ask, grade, read, written
+from reference.lessons.questions import cases, drawn
+from reference.lessons.sheets import imports, plant, planted, sheet
+
+PLANTED = [(e, m) for e in EXERCISES for m in mistakes(e)]
+DEAR = ("judge", "unrolled", "passes")
+
+
+def here(path: Path, exercise, new=()) -> Report:
+    """Grade in this process, which is quicker than in one of its own and can be looked into."""
+    done = written(read(path))
+    report = Report(path, exercise, [hole.name for hole in exercise.holes if not done.get(hole.name)])
+    submission = Submission(path, exercise)
+
+    def answers(method, inputs):
+        try:
+            return local(submission)(method, inputs)
+        except StudentError as error:
+            raise AdapterError(str(error)) from error
+
+    try:
+        ask(report, answers, new)
+    finally:
+        submission.copy.__exit__(None, None, None)
+    return report
+
+
+def answered_by(exercise, mistake) -> Report:
+    """The report of a student who makes exactly this mistake, from the answers that the kit has stored for it."""
+    report = Report(Path("mine.py"), exercise)
+    for case in cases(exercise):
+        wrong = case.mistakes.get(mistake.id)
+        status = "passed" if wrong is None else "failed"
+        report.results.append(Result(case, status, got=flatten(case.expected if wrong is None else wrong)))
+    by_id = {m.id: m for m in mistakes(exercise)}
+    report.mistakes = [by_id[name] for name in diagnose(report.results, "float64")]
+    return report
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written_to(text, name="mine.py"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return written_to
+
+
+# What is not done
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_an_empty_hole_is_not_done(exercise, write):
+    path = write(sheet(exercise))
+    (report,) = grade(path)
+    assert report.exercise == exercise and report.undone == [hole.name for hole in exercise.holes]
+    assert not report.passed and report.status == "not done"
+    assert main(["check", str(path)]) == 1
+
+
+def test_one_function_of_an_exercise_is_never_a_pass(write):
+    empty = 'mean_i (‖∇_x D(x_i)‖ − 1)²: the norm per example, inside the mean.  `gradients` (n, d)."""\n    '
+    text = sheet(BY_NAME["critic"], edits=())
+    start = text.index(empty) + len(empty)
+    for body in ("...", "pass", "raise NotImplementedError"):
+        path = write(text[:start] + body + text[text.index("\n", start) :])
+        report = here(path, BY_NAME["critic"])
+        assert report.undone == ["gradient_penalty"] and report.status == "not done" and not report.count("passed")
+    one = text[text.index("def real_loss") : text.index("def fake_loss")]
+    report = here(write(f"from reference.method.numerics import *\n{one}"), BY_NAME["critic"])
+    assert not report.passed and report.status == "not done" and len(report.undone) == 3
+
+
+def test_a_stub_that_raises_when_called_is_not_done(write):
+    text = "def steepest(w, geometry):\n    if len(w):\n        raise NotImplementedError\n"
+    report = here(write(text), BY_NAME["worst"])
+    assert report.status == "not done" and not report.passed
+
+
+# What is right
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_the_librarys_own_functions_pass(exercise, write):
+    report = here(write(sheet(exercise, edits=())), exercise)
+    assert report.passed, hints.told(report)
+    assert len(report.results) == len(cases(exercise)) > 0
+
+
+@pytest.mark.parametrize("name", ["critic", "newton", "confidence"])
+def test_it_is_the_students_code_that_is_asked(name, write, monkeypatch):
+    exercise = BY_NAME[name]
+    path = write(sheet(exercise, edits=()))
+
+    def poisoned(*_, **__):
+        raise AssertionError("the library's own function ran")
+
+    for hole in exercise.holes:
+        owner = reference
+        for part in [*hole.file.removesuffix(".py").split("/"), *hole.path.split(".")[:-1]]:
+            owner = getattr(owner, part)
+        monkeypatch.setattr(owner, hole.name, poisoned)
+        *_, changed = emptied(exercise)[0]
+        assert ast.unparse(ast.Module(find(hole).body, [])) not in ast.unparse(ast.parse(changed))
+    assert here(path, exercise).passed
+
+
+def test_an_import_of_the_library_finds_the_copy_with_the_students_functions(write):
+    text = sheet(BY_NAME["critic"], edits=())
+    marker = "def fake_loss"
+    probe = "import reference.method.losses as theirs\n\n\n"
+    asked = "    assert theirs.real_loss.__globals__['__name__'] != 'reference.method.losses'\n"
+    start = text.index("    real = critic.scores")
+    report = here(write(text[:start].replace(marker, probe + marker) + asked + text[start:]), BY_NAME["critic"])
+    assert report.passed, hints.told(report)
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize("exercise, mistake", PLANTED, ids=lambda p: getattr(p, "id", None) or p.name)
+def test_a_mistake_in_a_hole_is_named_first_and_the_first_rung_gives_nothing_away(exercise, mistake):
+    report = answered_by(exercise, mistake)
+    assert not report.passed and report.mistakes[0].id == mistake.id
+    first, second, third = (hints.told(report, rung) for rung in (1, 2, 3))
+    for edit in mistake.edits:
+        line = hints.line(exercise, edit)
+        assert "".join(line.split()) not in "".join(first.split()) and "".join(line.split()) in "".join(third.split())
+    assert mistake.says not in " ".join(first.split()) and mistake.says in " ".join(second.split())
+    assert mistake.id not in first
+
+
+RUN = [p for p in PLANTED if p[0].name not in DEAR] + [
+    p for name in DEAR for p in [p for p in PLANTED if p[0].name == name][::4]
+]
+
+
+@pytest.mark.parametrize("exercise, mistake", RUN, ids=lambda p: getattr(p, "id", None) or p.name)
+def test_a_mistake_put_into_a_hole_runs_and_is_named_first(exercise, mistake, write):
+    report = here(write(sheet(exercise, edits=mistake.edits)), exercise)
+    assert report.mistakes and report.mistakes[0].id == mistake.id, hints.told(report, 2)
+
+
+def test_values_right_and_gradients_wrong_is_said(write):
+    text = sheet(BY_NAME["critic"], edits=())
+    wrong = text.replace("norm(gradients)", "norm(stop_gradient(gradients))").replace(
+        "import mean,", "import stop_gradient, mean,"
+    )
+    report = here(write(wrong), BY_NAME["critic"])
+    assert "look for something attached or detached" in hints.told(report) and "--hint" in hints.told(report)
+
+
+def test_an_unknown_mistake_says_so_and_is_shown_on_a_case_for_paper(write):
+    text = sheet(BY_NAME["newton"], edits=())
+    report = here(write(text.replace("+ phi / n) * w / n", "+ phi / n) * w / n * 1.37")), BY_NAME["newton"])
+    assert not report.mistakes and "No known mistake" in hints.told(report)
+    # by_hand/README.md: r = [-0.4187  0.1396], with ε = 0
+    right, got = report.example.case.expected["attack_step"], report.example.got["attack_step"]
+    assert right[0] == pytest.approx([-0.4187, 0.1396], abs=2e-4) and got == pytest.approx(1.37 * right)
+    assert "-0.41" in hints.told(report, 2) and "-0.41" not in hints.told(report, 1)
+
+
+def test_new_draws_of_the_numbers_tell_right_from_wrong(write):
+    exercise = BY_NAME["nearest"]
+    new = [case for case in drawn(2, seed=5) if case.term in exercise.terms]
+    stored = {case.id: case for case in cases(exercise)}
+    assert new and all(case.id not in stored for case in new)
+    assert here(write(sheet(exercise, edits=())), exercise, new).passed
+    text = sheet(exercise, edits=()).replace("away.argmin(axis=1)", "away.argmin(axis=1) * 0")
+    assert not here(write(text), exercise, new).passed
+    again = [case for case in drawn(2, seed=5) if case.term in exercise.terms]
+    assert all((a.inputs["x"] == b.inputs["x"]).all() for a, b in zip(new, again, strict=True))
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_an_exercise_needs_no_function_of_a_later_lesson(exercise):
+    later = {hole.name for e in EXERCISES if e.lesson > exercise.lesson and e.name != "robustness" for hole in e.holes}
+    _, used = imports(exercise, [find(hole) for hole in exercise.holes])
+    assert not later & {name.rpartition(".")[2] for name in used}
+
+
+# Planted mistakes
+
+
+def test_a_plant_is_passed_when_it_is_mended_and_named(write):
+    seed = next(s for s in range(1000) if planted(s)[0].name == "confidence")
+    exercise, mistake = planted(seed)
+    text = plant(seed)
+    assert plant(seed) == text and mistake.id in text
+    ((report,)) = grade(write(text))
+    assert report.status == "fail" and not report.named
+    mended = text[: text.index('"""\n\nfrom')] + sheet(exercise, edits=())[len('"""') :].partition('"""')[2].join(
+        ['"""', ""]
+    )
+    mended += text[text.index("\n\nseed = ") :]
+    (report,) = grade(write(mended))
+    assert report.status == "not named" and not report.passed
+    (report,) = grade(write(mended.replace('found = ""', 'found = "something-else"')))
+    assert not report.passed
+    (report,) = grade(write(mended.replace('found = ""', f'found = "{mistake.id}"')))
+    assert report.passed
+    (report,) = grade(write(text.replace('found = ""', f'found = "{mistake.id}"')))
+    assert not report.passed and report.named
+
+
+def test_seeds_reach_many_mistakes_and_every_plant_compiles():
+    assert len({planted(seed)[1].id for seed in range(300)}) > len(PLANTED) / 2
+    for exercise, mistake in PLANTED:
+        compile(sheet(exercise, edits=mistake.edits), mistake.id, "exec")
+
+
+# A class
+
+
+def spoiled(old, new):
+    text = sheet(BY_NAME["newton"], edits=())
+    assert text.count(old) == 1
+    return text.replace(old, new)
+
+
+RETURN = "return (math.sqrt(eps) + phi / n) * w / n"
+CLASS = {
+    "endless": (spoiled("    phi =", "    while True: pass\n    phi ="), "took longer than 1 s"),
+    "syntax": (spoiled("def newton_step(", "def newton_step(("), "not Python yet"),
+    "prints": (spoiled("    phi =", "    print('phi', w.shape)\n    phi ="), "'phi (8, 6)'"),
+    "exits": (spoiled("    phi =", "    exit()\n    phi ="), "calls exit() (line"),
+    "dies": (spoiled("    phi =", "    import os; os._exit(3)\n    phi ="), "ended its process with exit code 3"),
+    "shape": (spoiled(RETURN, f"return ({RETURN[7:]})[0]"), "of shape (6,): expected (8, 6), the shape of w"),
+    "changes": (spoiled("    phi =", "    w *= 1.5\n    phi ="), "changes its argument w in place"),
+    "nothing": (spoiled(RETURN, "return"), "returns None"),
+    "raises": (spoiled("    phi =", "    1 / 0\n    phi ="), "ZeroDivisionError: division by zero (line"),
+    "itself": (
+        spoiled(
+            "    phi =",
+            "    from reference.method.generator import newton_step as n\n    return n(log_p, w, 1)\n    phi =",
+        ),
+        "RecursionError",
+    ),
+    "no_exercise": ("a = 1\n", "none of its functions belongs to an exercise"),
+    "right": (sheet(BY_NAME["newton"], edits=()), ""),
+}
+
+
+def test_every_students_file_gets_its_own_line_and_its_own_result(write, tmp_path, capsys):
+    paths = [str(write(text, f"{name}.py")) for name, (text, _) in CLASS.items()]
+    assert main(["check", *paths, "--csv", "--timeout", "1", "--junit", str(tmp_path / "j.xml")]) == 1
+    rows = {row["file"].removesuffix(".py"): row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    assert list(rows) == list(CLASS)
+    for name, (_, says) in CLASS.items():
+        assert says in rows[name]["note"] and "\n" not in rows[name]["note"]
+        assert (rows[name]["status"] == "pass") == (name in ("right", "prints"))
+    suites = {s.get("name").split(".")[0]: s for s in ElementTree.parse(tmp_path / "j.xml").getroot()}
+    for name in CLASS:
+        whole = suites[name].find("testcase[@name='done']")
+        assert (whole.find("failure") is None) == (name in ("right", "prints"))
+
+
+def test_the_command_line(tmp_path, capsys):
+    folder = tmp_path / "work"
+    assert main(["exercise", "3", "--out", str(folder)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["confidence.py", "nearest.py"]
+    mine = (folder / "nearest.py").read_text(encoding="utf-8")
+    assert main(["exercise", "nearest", "--out", str(folder)]) == 2  # work that is there is kept
+    assert (folder / "nearest.py").read_text(encoding="utf-8") == mine
+    assert main(["exercise", "nonsense"]) == 2 and "choose a lesson" in capsys.readouterr().err
+    assert main(["check", str(folder / "absent.py")]) == 2
+    assert main(["check", str(folder / "nearest.py"), "--random", "0"]) == 2
+    assert main(["plant", "--seed", "4", "--out", str(folder)]) == 0
+    assert main(["exercise"]) == 0
+    listed = capsys.readouterr().out
+    assert all(exercise.name in listed for exercise in EXERCISES)
+    assert main(["exercise", "newton", "--solution"]) == 0
+    solution = capsys.readouterr().out
+    assert "Why:" in solution and RETURN in solution
+    assert set(desk.COMMANDS) == {"exercise", "check", "plant"}
