@@ -26,9 +26,9 @@ def mean_over(S, v):
     return np.sum(np.where(S, v, 0)) / max(np.sum(S), 1)
 
 
-def step_of(via, q):
+def step_of(module, q):
     """Terms and gradient of the classifier step, on targets of its own choice."""
-    step = via.ClassifierStep(q.params, q.x)
+    step = module.ClassifierStep(q.params, q.x)
     step.attack(q.running, SETTINGS.generator)
     return step.gradient(q.y, q.critic, q.noise_fake, SETTINGS), step
 

@@ -16,30 +16,29 @@ from dataclasses import replace
 import numpy as onp
 from matplotlib.figure import Figure
 
-from ..by_hand import steps as fused
+from ..by_hand import steps as by_hand
 from ..experiment.figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
 from ..experiment.plans import DEMO
 from ..experiment.tables import grid
 from ..experiment.train import State, train
-from ..method import losses, objectives
+from ..method import losses, network, objectives
 from ..method.numerics import predict
 from ..method.settings import AdversaryCritic
 from .measures import robustness, with_objective
-from .study import DIGIT_SIZES, ROBUSTNESS, Records, Size, by_name, differences, digits, entry, values
+from .study import DIGIT_SIZES, Records, Size, by_name, digits, entry, mean, told, values
 
 SIZES = DIGIT_SIZES
-SD = {"sd": ("sd of the critic term", 4, 1)}
 COLLAPSE = 10
 
 CASES = {"no cycle": 0.0, "β = 0.01": 0.01, "β = 0.1": 0.1, "β = 0.01, attached": 0.01, "β = 0.1, attached": 0.1}
 
 
-def attached(params, generated, x, y, critic_params, noise, s: AdversaryCritic, via):
+def attached(params, generated, x, y, critic_params, noise, s: AdversaryCritic):
     """`objectives.judge`, but the cycle starts at x̂ itself, not at sg[x̂]."""
-    terms = objectives.judge(params, generated, x, y, critic_params, noise, s, via)
+    terms = objectives.judge(params, generated, x, y, critic_params, noise, s)
     z, own, x_hat, _ = generated
-    predicted, y_hat = predict(z), predict(via.logits(params, x_hat))
-    x_back = objectives.attack(params, x_hat, predicted, own, s.generator, via)
+    predicted, y_hat = predict(z), predict(network.logits(params, x_hat))
+    x_back = objectives.attack(params, x_hat, predicted, own, s.generator)
     return terms | {"cycle": (s.cycle_weight, losses.cycle_loss(x, x_back, y_hat != predicted))}
 
 
@@ -54,8 +53,8 @@ def tasks(size: Size):
 
 def measure(name: str, defence: AdversaryCritic, size: Size, seed: int) -> dict:
     data = digits()
-    via = with_objective(attached) if "attached" in name else fused
-    state = train(data, defence, size.training, seed, via=via)
+    steps = with_objective(attached) if "attached" in name else by_hand
+    state = train(data, defence, size.training, seed, steps=steps)
     epochs = [record for record in state.history if not record["pretraining"]]
     critic = onp.array([record["critic"] for record in epochs])
     late = critic[-max(len(critic) // 3, 2) :]
@@ -73,7 +72,7 @@ def measure(name: str, defence: AdversaryCritic, size: Size, seed: int) -> dict:
 
 def round_trip(state: State, defence: AdversaryCritic, x) -> dict:
     """Of the attack of training on `x` (n, d): {changed: share of S, trip: √ mean_S ‖x − A_f(x̂)‖²}."""
-    step = fused.ClassifierStep(state.params, x)
+    step = by_hand.ClassifierStep(state.params, x)
     step.attack(state.running, defence.generator)
     quiet = [onp.zeros((len(x), len(W)), x.dtype) for W, _ in state.critic]
     terms, _ = step.gradient(step.predicted, state.critic, quiet, defence)
@@ -90,25 +89,27 @@ def table(records: Records) -> str:
     return grid(header, rows)
 
 
-def finding(records: Records) -> str:
+FINDING = (
+    "Little can be seen of it: the way back from x̂ ends [0.63] from x (root mean square) without it, [0.63] with "
+    "β = 0.01 and [0.58] with β = 0.1, and ρ by the high-confidence attack is [0.407], [0.406] and [0.405]. With "
+    "x̂ attached as its input, β = 0.1 takes ρ by DeepFool from [0.196] to [0.174], which is [lower] by the "
+    "seeds' own spread. [None] of the trainings collapses, which would mean that the critic term varies over late "
+    "epochs ten times as much as without a cycle."
+)
+
+
+def found(records: Records) -> list[str]:
     groups = by_name(records)
-    none, authors, strong, loose, loosest = (groups[name] for name in CASES)
-    trips = ", ".join(f"{values(group, 'trip').mean():.2f}" for group in (none, authors, strong))
-    effects = [
-        f"β = {beta} {differences(none, group, ROBUSTNESS | SD)}"
-        for beta, group in (("0.01", authors), ("0.1", strong))
-    ]
+    none, authors, strong, _, loosest = (groups[name] for name in CASES)
     usual = COLLAPSE * onp.median(values(none, "sd"))
-    collapsed = {name: int((values(group, "sd") > usual).sum()) for name, group in groups.items()}
-    named = ", ".join(f"{count} of {len(groups[name])} with {name}" for name, count in collapsed.items() if count)
-    return (
-        f"With β = 0, 0.01 and 0.1 the way back from x̂ ends {trips} from x (root mean square); against no cycle term "
-        f"{'; '.join(effects)}. "
-        f"With x̂ attached as its input, β = 0.01 {differences(authors, loose, ROBUSTNESS | SD)}, and β = 0.1 "
-        f"{differences(strong, loosest, ROBUSTNESS | SD)}. "
-        f"Trainings that collapse (their critic term varies over late epochs {COLLAPSE} times the median of those "
-        f"without a cycle term): {named or 'none'}."
-    )
+    collapsed = sum(int((values(group, "sd") > usual).sum()) for group in groups.values())
+    return [
+        *(mean(group, "trip", 2) for group in (none, authors, strong)),
+        *(mean(group, "high_confidence", 3) for group in (none, authors, strong)),
+        *(mean(group, "deepfool", 3) for group in (strong, loosest)),
+        told(strong, loosest, "deepfool", "higher", "lower"),
+        f"{collapsed}" if collapsed else "None",
+    ]
 
 
 def draw(records: Records) -> Figure:

@@ -36,7 +36,7 @@ from ..experiment.tables import grid
 from ..experiment.train import error, train
 from ..method.settings import AdversarialTraining, Defence, Margin, Training, Undefended, VirtualAdversarial
 from .measures import FIRST_TOY, calibrated, on_toy
-from .study import Records, by_name, compare, entry, listed, seeds, values
+from .study import Records, by_name, entry, mean, told, values
 
 BEFORE, POSTERIOR = "before training", "exact posterior"
 OTHERS = {BEFORE: ("0.5", "", "<"), POSTERIOR: ("0.5", "", "*")}  # their look
@@ -132,41 +132,31 @@ def table(records: Records) -> str:
     return f"{grid(header, rows)}\n\nThe Bayes error is {100 * toy.bayes_error():.2f} %."
 
 
-def finding(records: Records) -> str:
+FINDING = (
+    "Harmful errors (kind I) are [38] % of all attacks before training, afterwards [33] % undefended, [31] % with "
+    "adversarial training, [31] % with virtual adversarial training, [21] % with the margin loss and [11] % with "
+    "the adversary critic, against [5] % for the exact posterior. With radii chosen by kind I itself, as the "
+    "critic's settings were, adversarial training reaches [8] %, virtual adversarial training [14] % and the "
+    "margin loss [11] %, at clean errors of [12.3], [11.6] and [12.7] % instead of [9.7] to [9.8] %. Over 10 "
+    "seeds the critic's share is [smaller] than the undefended network's and [smaller] than adversarial "
+    "training's."
+)
+
+
+def found(records: Records) -> list[str]:
     groups = by_name(records)
     trained = {name: group for name, group in groups.items() if name not in OTHERS}
-
-    def percent(group, key="attacked_I"):
-        return f"{100 * values(group, key).mean():.0f} %"
-
-    def told(sign, a, b):
-        """The names of the groups on which the seeds agree, as "x, y and z"."""
-        return listed([n for n in trained if compare(trained[a or n], trained[b or n], "attacked_I") == sign])
-
-    undefended, critic = Undefended.name, plans.TOY_CRITIC.name
-    claims = (
-        (told(-1, undefended, None), "fewer with {} than with undefended training"),
-        (told(-1, None, critic), "fewer with the critic than with {}"),
-        (told(1, None, critic), "more with the critic than with {}"),
-    )
-    claims = "; ".join(claim.format(names) for names, claim in claims if names) or "no difference between the defences"
-    shares = ", ".join(f"{percent(group)} {name}" for name, group in trained.items())
+    with_radius = [group for group in trained.values() if len(group[0]["every"]) > 1]
+    least = [onp.array([min(r["every"], key=lambda of: of[2]) for r in group], float) for group in with_radius]
     errors = [100 * values(group, "error").mean() for group in trained.values()]
-    radii = []
-    for name, group in trained.items():
-        if len(group[0]["every"]) > 1:
-            least = onp.array([min(record["every"], key=lambda found: found[2]) for record in group], float)
-            cost = 100 * least[:, 1].mean()
-            radii.append(f"{percent(group, 'any_radius')} {name} (at {cost:.1f} % error)")
-    rest = "overlap or failed" if any(values(group, "failed").any() for group in groups.values()) else "overlap"
-    return (
-        f"Harmful errors (kind I) are {percent(groups[BEFORE])} of all attacks before training, afterwards {shares}, "
-        f"against {percent(groups[POSTERIOR])} for the exact posterior; with radii chosen by kind I itself, as the "
-        f"critic's settings were, {', '.join(radii) or '–'}; the rest is {rest}. "
-        f"{seeds(records)} can tell: {claims}. "
-        f"The clean error is {min(errors):.1f} to {max(errors):.1f} %, and no classifier can do better than "
-        f"{100 * toy.bayes_error():.1f} %."
-    )
+    rivals = [trained[defence.name] for defence in (Undefended, AdversarialTraining)]
+    return [
+        *(mean(group, "attacked_I", 0, 100) for group in (groups[BEFORE], *trained.values(), groups[POSTERIOR])),
+        *(mean(group, "any_radius", 0, 100) for group in with_radius),
+        *(f"{100 * best[:, 1].mean():.1f}" for best in least),
+        *(f"{error:.1f}" for error in (min(errors), max(errors))),
+        *(told(rival, trained[plans.TOY_CRITIC.name], "attacked_I") for rival in rivals),
+    ]
 
 
 def draw(records: Records) -> Figure:

@@ -7,9 +7,8 @@ from types import SimpleNamespace
 import numpy as onp
 
 from ..attacks import Model, deepfool, high_confidence
-from ..by_hand import steps as fused
+from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params
-from ..by_hand.twins import TWINS
 from ..data import Digits, Split, toy
 from ..experiment.evaluate import Evaluation, evaluate
 from ..experiment.run import attack_shown
@@ -58,17 +57,14 @@ def looks_like(model, x, y, stand_in: StandIn) -> dict[str, float]:
 
 
 def with_objective(judge=objectives.judge, generate=objectives.generate) -> SimpleNamespace:
-    """For `train(via=..)`: the fused steps, but the critic's classifier step has this objective, by autograd.
+    """For `train(steps=..)`: the steps by hand, but the critic's classifier step has this objective, by autograd.
 
     judge, generate: as those of `objectives`, with the same arguments.
     """
 
-    class ClassifierStep(steps.ClassifierStep):
-        def __init__(self, params, x):
-            super().__init__(params, x, TWINS)
-
-    ClassifierStep.judge, ClassifierStep.generate = staticmethod(judge), staticmethod(generate)
-    return SimpleNamespace(**vars(fused) | {"ClassifierStep": ClassifierStep})
+    own = {"judge": staticmethod(judge), "generate": staticmethod(generate)}
+    step = type("ClassifierStep", (steps.ClassifierStep,), own)
+    return SimpleNamespace(**vars(by_hand) | {"ClassifierStep": step})
 
 
 def on_toy(model: Model, data: Digits) -> dict:

@@ -3,23 +3,24 @@
 A study is a module.  The first line of its docstring is the question; the rest says how it is answered.  It holds
 
     SIZES                 {"quick": .., "preview": .., "full": ..}, whatever its `tasks` takes
-    tasks(size)           [(about, arguments)]: about is a dict with "name" and "seed", see `runs.collect`
+    tasks(size)           [(about, arguments)]: about is a dict with "name" and "seed", see `executors.collect`
     measure(*arguments)   one record of numbers, fit for JSON; runs in a process of its own
     table(records)        text
-    finding(records)      two or three sentences made from the records; the first one is the study's entry in lists
+    FINDING               two or three sentences, written by hand; what was measured stands in square brackets
+    found(records)        the same, in order, from the records: `finding` compares the two
     draw(records)         a matplotlib `Figure`
     JOBS                  if it has one: how many processes it bears at the most
-
-What a finding says it takes from the records, here and where the shipped ones of `--full` are read again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 
@@ -47,13 +48,6 @@ class Size:
     images: int
     """Test images that are attacked."""
 
-
-ROBUSTNESS = {
-    "error": ("error %", 1, 100),
-    "deepfool": ("ρ by DeepFool", 3, 1),
-    "high_confidence": ("ρ by the high-confidence attack", 3, 1),
-}
-"""Quantities of `measures.robustness`, for `differences`."""
 
 DIGIT_SIZES = {
     "quick": Size(with_epochs(plans.QUICK.training, 1), 1, 30),
@@ -91,7 +85,7 @@ def run(name: str, study: ModuleType, size: str, out: Path, jobs: int) -> None:
 
     before = len(records)
     records = executors.collect(study.measure, tasks, records, keep, min(jobs, getattr(study, "JOBS", jobs)))
-    found = {"study": name, "size": size, "finding": study.finding(records), "records": records}
+    found = {"study": name, "size": size, "finding": finding(study, records), "records": records}
     text = f"{question(study)}\n\n{study.table(records)}\n\n{found['finding']}"
     write_json(path, found)
     write_text(path.with_suffix(".md"), text + "\n")
@@ -158,33 +152,24 @@ def compare(a: Records, b: Records, key: str) -> int:
     return int(onp.sign(differences.mean())) * bool(stats.ttest_1samp(differences, 0).pvalue < 0.05)
 
 
-Quantities = Mapping[str, tuple[str, int, float]]
-"""{key: (what it is called, digits, scale)}."""
+def mean(records: Records, key: str, digits: int, scale: float = 1) -> str:
+    """As in "0.123": the mean over the records."""
+    return f"{scale * values(records, key).mean():.{digits}f}"
 
 
-def differences(a: Records, b: Records, quantities: Quantities) -> str:
-    """What `compare` tells apart: "changes the error from 3.9 to 4.2 and ρ from .. to ..", or that it is nothing."""
-    if not all(onp.isfinite(values(group, key)).all() for group in (a, b) for key in quantities):
-        return "cannot be compared, since some of its numbers could not be measured"
-    said = [
-        f"{what} from {scale * values(a, key).mean():.{digits}f} to {scale * values(b, key).mean():.{digits}f}"
-        for key, (what, digits, scale) in quantities.items()
-        if compare(a, b, key)
-    ]
-    if said:
-        return f"changes {listed(said)}"
-    return f"changes nothing that {seeds(a)} can tell ({', '.join(what for what, _, _ in quantities.values())})"
+def told(a: Records, b: Records, key: str, more: str = "larger", less: str = "smaller") -> str:
+    """Whether `key` is larger in `b` than in `a`, in a word; see `compare`."""
+    return {1: more, -1: less, 0: "not told apart"}[compare(a, b, key)]
 
 
-def listed(words: Sequence[str]) -> str:
-    """As in "a, b and c"."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def seeds(records: Records) -> str:
-    """As in "3 seeds": how many the records are of."""
-    n = len({record["seed"] for record in records})
-    return f"{n} seed{'s' * (n > 1)}"
+def finding(study: ModuleType, records: Records) -> str:
+    """The study's finding, as long as the records say the same; otherwise what they say instead."""
+    said, found = re.findall(r"\[([^]]*)\]", study.FINDING), study.found(records)
+    text = re.sub(r"\[([^]]*)\]", r"\1", study.FINDING)
+    if said == found:
+        return text
+    other = "; ".join(f"{b} for {a}" for a, b in zip_longest(said, found, fillvalue="nothing") if a != b)
+    return f"The finding no longer holds, or not at this size: these numbers say {other} in: {text}"
 
 
 def digits():

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from reference.studies import __main__ as command
 from reference.studies import study
 
 STUDIES = command.STUDIES
-README = Path(__file__).parents[2] / "README.md"
+README = Path(study.__file__).with_name("README.md")
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -44,8 +45,8 @@ def test_a_study_runs_in_its_quickest_setting(name, tmp_path, capsys):
 def test_the_shipped_finding_is_what_the_shipped_numbers_say(name):
     module, found = STUDIES[name], study.read(study.SHIPPED / f"{name}.json")
     assert found["size"] == "full"
-    assert found["finding"] == module.finding(found["records"])
-    assert 2 <= len(found["finding"].rstrip(".").split(". ")) <= 3
+    assert found["finding"] == study.finding(module, found["records"])
+    assert not found["finding"].startswith("The finding no longer holds")
     tasks = module.tasks(module.SIZES["full"])
     assert len(tasks) == len(found["records"])
     for (about, _), record in zip(tasks, found["records"], strict=True):
@@ -57,12 +58,21 @@ def test_the_shipped_finding_is_what_the_shipped_numbers_say(name):
 
 
 @pytest.mark.parametrize("name", STUDIES)
+def test_every_number_of_a_finding_is_compared(name):
+    """Whichever of them is changed, the finding no longer holds."""
+    module, records = STUDIES[name], study.read(study.SHIPPED / f"{name}.json")["records"]
+    found = module.found(records)
+    for i in range(len(found)):
+        other = SimpleNamespace(FINDING=module.FINDING, found=lambda _, i=i: [*found[:i], "other", *found[i + 1 :]])
+        assert study.finding(other, records).startswith("The finding no longer holds")
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_the_readme_says_what_was_found(name):
     """Question, finding, picture, command."""
     row = f"| {study.question(STUDIES[name])} | {study.headline(name)} |"
-    picture = f"reference/gallery/studies/{name}.png"
     (line,) = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith(row)]
-    assert f"({picture})" in line and line.endswith(f"| `{name}` |")
+    assert f"(../gallery/studies/{name}.png)" in line and line.endswith(f"| `{name}` |")
 
 
 def records(values, name="a"):
@@ -82,10 +92,8 @@ def test_compare_is_the_paired_t_test(pairs):
 
 def test_one_seed_tells_nothing():
     assert study.compare(records([1]), records([2]), "v") == 0
-    words = {"v": ("the error", 1, 100)}
-    assert study.differences(records([1]), records([2]), words) == "changes nothing that 1 seed can tell (the error)"
-    changed = study.differences(records([0.01, 0.02, 0.03]), records([0.04, 0.05, 0.061]), words)
-    assert changed == "changes the error from 2.0 to 5.0"
+    assert study.told(records([1]), records([2]), "v") == "not told apart"
+    assert study.told(records([0.01, 0.02, 0.03]), records([0.04, 0.05, 0.061]), "v", "more", "less") == "more"
 
 
 def test_an_entry_has_its_spread():

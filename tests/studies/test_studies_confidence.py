@@ -10,7 +10,7 @@ from strategies import problems, seeds
 
 from reference.method import network
 from reference.method.generator import unrolled
-from reference.method.objectives import PLAIN, choose_targets
+from reference.method.objectives import choose_targets
 from reference.method.settings import Generator
 from reference.method.targets import RunningConfidence
 from reference.studies import confidence
@@ -57,7 +57,7 @@ def test_it_ends_at_the_boundary_whatever_a_third_class_does(seed):
 @given(problems())
 def test_the_generator_fills_what_the_objective_takes(problem):
     running = RunningConfidence.start(problem.k, float)
-    found = confidence.generate(problem.params, problem.x, problem.targets, running, Generator(), PLAIN)
+    found = confidence.generate(problem.params, problem.x, problem.targets, running, Generator())
     z = network.logits(problem.params, problem.x)
     onp.testing.assert_array_equal(found.logits, z)
     own = onp.exp(z - z.max(axis=1, keepdims=True))

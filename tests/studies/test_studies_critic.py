@@ -1,6 +1,7 @@
 """Networks that share layers: their steps against the same by hand; calibration and detection by their definitions."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,14 +10,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import MARGIN, problems
 
+from reference.by_hand import steps as by_hand_steps
 from reference.data import Digits, Split, load
 from reference.experiment import train as training_loop
+from reference.method import critic as method_critic
 from reference.method import network, objectives
 from reference.method.numerics import pick
 from reference.method.settings import AdversaryCritic, Generator, Training
 from reference.studies import critic
 
 SETTINGS = AdversaryCritic(critic_weight=0.7, cycle_weight=0.3, generator=Generator(iterations=3), hidden=(12, 9))
+RELU = replace(SETTINGS, slope=0.0)
 SHORT = Training(hidden=(12, 9), batch=40, epochs=2, learning_rate=2e-3, halve_every=1)
 shared = pytest.mark.parametrize("layout", ["trunk", "one"])
 
@@ -42,7 +46,7 @@ def test_the_classifier_step_of_shared_layers_by_hand(layout, q):
     """The critic's copy of the layers is a constant; the classifier's is what the gradient is taken by."""
     q, theta, f, D = share(q, layout)
     q = replace(q, targets=objectives.choose_targets(q.params, q.x, SETTINGS.generator))
-    step = critic.RELU_STEPS.ClassifierStep([theta[l] for l in f], q.x)
+    step = by_hand_steps.ClassifierStep([theta[l] for l in f], q.x)
     step.attack(q.running, SETTINGS.generator)
     assume(np.any(step.taken_for != step.predicted))
 
@@ -51,7 +55,7 @@ def test_the_classifier_step_of_shared_layers_by_hand(layout, q):
 
     replay, value, held = surrogate(by_hand, q.params)
     assume(held.margin > MARGIN and abs(value) < 1e4)
-    terms, gradient = step.gradient(q.y, [theta[l] for l in D], q.noise_fake, SETTINGS)
+    terms, gradient = step.gradient(q.y, [theta[l] for l in D], q.noise_fake, RELU)
     np.testing.assert_allclose(sum(w * v for w, v in terms.values()), value, rtol=1e-9)
     assert_gradient(gradient, replay, q.params)
 
@@ -68,17 +72,9 @@ def test_the_critic_step_of_shared_layers_by_hand(layout, q):
     replay, value, held = surrogate(by_hand, q.critic)
     assume(held.margin > MARGIN)
     attacked = q.x, q.y, q.start, q.targets, q.noise_real, q.noise_fake
-    terms, gradient = critic.RELU_STEPS.critic_step(q.critic, *attacked, 2.0)
+    terms, gradient = by_hand_steps.critic_step(q.critic, *attacked, replace(RELU, penalty_weight=2.0))
     np.testing.assert_allclose(sum(w * v for w, v in terms.values()), value, rtol=1e-9)
     assert_gradient(gradient, replay, q.critic)
-
-
-@given(problems())
-def test_without_noise_the_critic_of_one_network_is_the_classifier(q):
-    assert np.array_equal(critic.scores(q.params, q.x), network.logits(q.params, q.x))
-    every = network.class_gradients(lambda v: network.logits(q.params, v), q.x)
-    expected = every[np.arange(len(q.x)), q.y]
-    np.testing.assert_allclose(critic.input_gradient(q.params, q.x, q.y), expected, rtol=1e-10, atol=1e-14)
 
 
 def test_networks_apart_are_trained_as_the_method_trains_them():
@@ -98,10 +94,10 @@ def test_shared_layers_are_moved_by_both_steps(layout):
     """One of the two learning rates is as good as 0: then its own layers alone stay."""
     data, still = few(), 1e-30
     once = replace(SHORT, pretrain_epochs=0, epochs=1)
-    begin = critic.train(data, SETTINGS, replace(once, epochs=0), 0, layout, critic.RELU_STEPS)
-    fixed_f = critic.train(data, SETTINGS, replace(once, learning_rate=still), 0, layout, critic.RELU_STEPS)
-    fixed_D = critic.train(data, replace(SETTINGS, critic_learning_rate=still), once, 0, layout, critic.RELU_STEPS)
-    both = critic.train(data, SETTINGS, once, 0, layout, critic.RELU_STEPS)
+    begin = critic.train(data, RELU, replace(once, epochs=0), 0, layout)
+    fixed_f = critic.train(data, RELU, replace(once, learning_rate=still), 0, layout)
+    fixed_D = critic.train(data, replace(RELU, critic_learning_rate=still), once, 0, layout)
+    both = critic.train(data, RELU, once, 0, layout)
 
     def moved(after):
         return [[not np.allclose(W, V) for (W, _), (V, _) in zip(after[i], begin[i], strict=True)] for i in (0, 1)]
@@ -154,8 +150,9 @@ def test_auc_is_the_share_of_pairs_in_order(clean, attacked):
 def test_the_roc_curve_has_the_area_that_is_printed():
     """Of two networks on random weights: the trapezoidal area is within a step of the grid."""
     data = few()
-    f, D, _, _ = critic.train(data, SETTINGS, replace(SHORT, epochs=1), 0, "apart")
-    found = critic.as_detector(f, D, data, 130, critic.scores)
+    f, D, _, _ = critic.train(data, RELU, replace(SHORT, epochs=1), 0, "apart")
+    scores = partial(method_critic.scores, slope=RELU.slope)
+    found = critic.as_detector(f, D, data, 130, scores)
     assert abs(np.trapezoid(found["roc"], critic.FALSE) - found["auc_critic_own"]) < 0.02
-    z = pick(critic.scores(D, data.test.x), network.logits(f, data.test.x).argmax(axis=1))
+    z = pick(scores(D, data.test.x), network.logits(f, data.test.x).argmax(axis=1))
     assert np.ptp(z) > 0 and 0.02 < found["auc_critic_own"] < 0.98

@@ -5,7 +5,6 @@ import pytest
 from calculus import adversary_critic_by_hand, forward, rows, softplus
 from hypothesis import given, settings
 from judges import SETTINGS, assert_value_and_gradient, attacked_by_hand, mean_over, step_of
-from reference.by_hand.twins import TWINS
 from strategies import problems
 
 from reference.attacks import high_confidence
@@ -36,7 +35,7 @@ def test_value_and_gradient_by_hand(q):
 @given(problems())
 def test_with_weight_0_it_is_the_methods_own(q):
     (terms, gradient), _ = step_of(measures.with_objective(unlike(0.0)), q)
-    own = steps.ClassifierStep(q.params, q.x, TWINS)
+    own = steps.ClassifierStep(q.params, q.x)
     own.attack(q.running, SETTINGS.generator)
     method, expected = own.gradient(q.y, q.critic, q.noise_fake, SETTINGS)
     weight, _ = terms.pop("unlike")
