@@ -137,8 +137,8 @@ EXERCISES = (
     Exercise(
         5,
         "critic",
-        "What is “real data of class j”?  Write the critic's losses, the gradient penalty, and the objective of all "
-        "four.",
+        "What is “real data of class j”?  Write the critic's losses, the gradient penalty, and the objective, which "
+        "adds up four terms.",
         "x̂ is judged as ŷ, the class it is taken for, since the critic has to tell what the classifier gets wrong.  "
         "All attacks count, failed ones too.  The penalty takes one norm for each example, at data and at attacked "
         "images, and shares the noise of the loss, because both are about the same function.",
