@@ -96,7 +96,7 @@ EXERCISES = (
         "log p_t(x') + wᵀs = log C has many solutions, and the shortest is s = (log C − log p_t)·w/‖w‖²: one division "
         "by ‖w‖ makes w a direction, and the other turns the difference into a distance.  √ε keeps the step from "
         "becoming 0 just before the aim, and ε keeps the norm's derivative finite where w = 0.",
-        ("attack-step",),
+        ("attack-step", "attack", *both("critic")),
         (
             Hole(METHOD("generator"), "linearise_log_prob", ("targets", "targets", "x")),
             Hole(METHOD("generator"), "newton_step", "w"),
