@@ -8,6 +8,7 @@ from .high_confidence import high_confidence
 from .model import AttackWarning, Model, as_model
 from .projected_gradient import projected_gradient
 from .result import AttackResult
+from .strongest import strongest
 
 ATTACKS = {
     "DeepFool": deepfool,
@@ -16,9 +17,9 @@ ATTACKS = {
     "high-confidence": high_confidence,
     "projected gradient": projected_gradient,
 }
-"""Every attack by its name in tables."""
+"""Every single attack by its name in tables; `strongest` combines three of them."""
 
 __all__ = [
     "ATTACKS", "AttackResult", "AttackWarning", "Model", "as_model",
-    "carlini_wagner", "ddn", "deepfool", "high_confidence", "projected_gradient",
+    "carlini_wagner", "ddn", "deepfool", "high_confidence", "projected_gradient", "strongest",
 ]  # fmt: skip

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import numpy as onp
 
-from ..errors import InputError, require
+from ..errors import InputError, require, require_choice
 from ..method.perturbations import unit_rows
-from .result import AttackResult, Hunt, all_targets, begin, check_targets, clip, describe, leaves, margins
+from .result import AttackResult, Hunt, begin, check_targets, clip, describe, leaves, margins, others
 
 
-@all_targets
 def projected_gradient(
     model,
     x: onp.ndarray,
@@ -23,15 +22,14 @@ def projected_gradient(
     iterations: int = 40,
     restarts: int = 3,
     step: float | None = None,
-    targets: onp.ndarray | None = None,
+    targets: onp.ndarray | str | None = None,
 ) -> AttackResult:
     """A perturbation of norm ≤ `radius` that takes `x` out of class `labels`: the first one found.
 
-    targets: None climbs towards each image's highest rival; (n,) classes, or "all" for every other class in turn.  Nine
-    targets with one start find more than twenty starts without.
-
     model: see `as_model`; x: (n, d) in the box; labels: see `begin`; radius > 0 in the norm of x; step: by default
     2.5·radius/iterations.  The first start is x itself, the others are uniform on the sphere (`rng`).
+    targets: None climbs towards each image's highest rival; (n,) classes; or "all", every other class in turn, which
+    finds more with one start than the highest rival does with twenty.
     """
     (iterations,) = require("a whole number, 0 or more", iterations=iterations)
     (restarts,) = require("a whole number, 1 or more", restarts=restarts)
@@ -42,8 +40,12 @@ def projected_gradient(
         raise InputError("restarts > 1 start at random: pass rng = np.random.default_rng(seed)")
     model, x, labels, name, box = begin(model, x, labels, box)
 
-    if targets is not None:
-        targets = check_targets(targets, labels, model.logits(x[:1]).shape[1])
+    goals, said = [None], "the highest rival"
+    if isinstance(targets, str):
+        require_choice("targets", targets, ("all",))
+        goals, said = others(labels, model.logits(x[:1]).shape[1]), "all"
+    elif targets is not None:
+        goals, said = [check_targets(targets, labels, model.logits(x[:1]).shape[1])], "given"
     hunt = Hunt(model, x, labels, box, leaves(labels))
     # Below the radius by what rounding x + r to the dtype of x, and taking norms in it, may add.
     eps = float(onp.finfo(x.dtype).eps)
@@ -53,29 +55,34 @@ def projected_gradient(
         z, pull_back = model.linearise(images)
         return hunt.arrives(z, rows), (z, pull_back)
 
-    def climb(images, rows, saw, go):
-        z, pull_back = saw
-        _, away = margins(z, labels[rows], None if targets is None else targets[rows])
-        g = unit_rows(pull_back(-away))[go]
-        r = images[go] - x[rows[go]] + step * g
-        size = onp.linalg.norm(r, axis=1, keepdims=True)
-        r *= onp.minimum(size, inside[rows[go]]) / onp.where(size > 0, size, 1)
-        return clip(x[rows[go]] + r, box), g.any(axis=1)
+    def towards(goal):
+        def climb(images, rows, saw, go):
+            z, pull_back = saw
+            _, away = margins(z, labels[rows], None if goal is None else goal[rows])
+            g = unit_rows(pull_back(-away))[go]
+            r = images[go] - x[rows[go]] + step * g
+            size = onp.linalg.norm(r, axis=1, keepdims=True)
+            r *= onp.minimum(size, inside[rows[go]]) / onp.where(size > 0, size, 1)
+            return clip(x[rows[go]] + r, box), g.any(axis=1)
+
+        return climb
 
     for restart in range(restarts):
         start = x
         if restart > 0:  # drawn for all images: an image's start does not depend on which others are finished
             start = clip(x + inside * unit_rows(rng.standard_normal(x.shape).astype(x.dtype)), box)
-        rows = onp.flatnonzero(~hunt.confirmed(hunt.best, hunt.found))
-        if len(rows):
+        for goal in goals:
+            rows = onp.flatnonzero(~hunt.confirmed(hunt.best, hunt.found))
+            if not len(rows):
+                break
             hunt.squares[rows] = onp.inf
-            hunt.walk(start[rows], rows, iterations, look, climb)
+            hunt.walk(start[rows], rows, iterations, look, towards(goal))
     return hunt.result(
         describe(
             "projected gradient L2",
             name,
             box,
-            targets="the highest rival" if targets is None else "given",
+            targets=said,
             radius=radius,
             iterations=iterations,
             restarts=restarts,

@@ -208,16 +208,22 @@ def all_targets(attack: Callable[..., AttackResult]) -> Callable[..., AttackResu
             return attack(model, x, labels, *args, targets=targets, **settings)
         require_choice("targets", targets, ("all",))
         model, x, labels, name, _ = begin(model, x, labels, settings.get("box", (0, 1)))
-        k = model.logits(x[:1]).shape[1]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AttackWarning)  # `begin` has said it once
-            parts = [attack(model, x, (name, labels), *args, targets=(labels + j) % k, **settings) for j in range(1, k)]
-        return nearest_of(parts)
+            k = model.logits(x[:1]).shape[1]
+            parts = [attack(model, x, (name, labels), *args, targets=t, **settings) for t in others(labels, k)]
+        words = parts[0].convention.replace("targets given", "all targets, the nearest success of each image")
+        return nearest_of(parts, words)
 
     return chosen
 
 
-def nearest_of(parts: Sequence[AttackResult]) -> AttackResult:
+def others(labels: onp.ndarray, k: int) -> onp.ndarray:
+    """Every class but each image's label: (k − 1, n), one class a row."""
+    return (labels + onp.arange(1, k)[:, None]) % k
+
+
+def nearest_of(parts: Sequence[AttackResult], convention: str = "nearest of several attacks") -> AttackResult:
     """Image by image the success of the smallest norm, of several results on the same images; iterations add up."""
     norms = onp.stack([onp.where(part.success, part.norms, onp.inf) for part in parts])
     best, rows = norms.argmin(axis=0), onp.arange(norms.shape[1])
@@ -227,8 +233,7 @@ def nearest_of(parts: Sequence[AttackResult]) -> AttackResult:
 
     images, success, norms, reason, last = map(choose, ("images", "success", "norms", "reason", "last"))
     spent = sum(part.iterations for part in parts)
-    words = parts[0].convention.replace("targets given", "all targets, the nearest success of each image")
-    return AttackResult(images, success, norms, spent, reason, last, parts[0].labels, words)
+    return AttackResult(images, success, norms, spent, reason, last, parts[0].labels, convention)
 
 
 def clip(x, box):

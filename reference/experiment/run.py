@@ -11,7 +11,7 @@ from types import ModuleType
 
 import numpy as onp
 
-from ..attacks import carlini_wagner, deepfool, high_confidence, projected_gradient
+from ..attacks import carlini_wagner, deepfool, high_confidence, projected_gradient, strongest
 from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params
 from ..data import Digits, Split, load, load_idx
@@ -20,7 +20,7 @@ from ..method import steps as definitions
 from ..method.numerics import predict
 from ..method.settings import Training
 from ..plumbing import executors
-from .evaluate import Evaluation, evaluate, measure, robust_accuracy
+from .evaluate import Evaluation, evaluate, from_predicted, measure, robust_accuracy
 from .plans import Experiment
 from .standin import StandIn
 from .train import State, train
@@ -120,16 +120,16 @@ def attack(plan: Experiment, name: str, seed: int, state: State, data: Digits) -
         iterations=plan.attack_iterations,
         learning_rate=plan.attack_learning_rate,
     )
-    fast = {"DeepFool": deepfool, "high-confidence": high_confidence}
+    fast = {"DeepFool": deepfool, "high-confidence": high_confidence, "strongest": strongest}
     true = evaluate(model, x, y, fast | {"Carlini-Wagner": slow}, "true", {"Carlini-Wagner": plan.slow_images})
-    predicted = evaluate(model, x, y, fast, "predicted")
+    predicted = from_predicted(true, model, x, fast)
 
     radii = onp.linspace(0, 1.25 * max(plan.radii), 100)
     curves = {name: (radii, robust_accuracy(found, y, radii)) for name, found in true.attacks.items()}
     few, labels = x[: plan.slow_images], y[: plan.slow_images]
     within = [onp.mean(true.predicted[: len(few)] == labels)]
     for radius in plan.radii:
-        found = projected_gradient(model, few, ("true", labels), radius, onp.random.default_rng(seed))
+        found = projected_gradient(model, few, ("true", labels), radius, restarts=1, targets="all")
         within.append(robust_accuracy(measure(found, few, model.logits), labels, [radius])[0])
     # What works in a ball works in a larger one, whether or not the larger search came upon it.
     curves["projected gradient"] = (onp.array([0, *plan.radii]), onp.minimum.accumulate(within))

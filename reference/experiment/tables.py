@@ -82,18 +82,16 @@ def looks_cell(runs: Sequence[Outcome]) -> str:
 
 def table(outcomes: Sequence[Outcome], start: str = "true") -> str:
     """Rows are defences; attacks start from the `start` label ("true" is the published convention)."""
-    columns = COLUMNS if start == "true" else ("DeepFool", "high-confidence")
+    columns = (*COLUMNS, "strongest") if start == "true" else ("DeepFool", "high-confidence", "strongest")
     rows = []
     for name, runs in by_defence(outcomes).items():
         evaluations = [getattr(run, start) for run in runs]
         cells = [rho_cell([e.attacks[column] for e in evaluations]) for column in columns]
-        cells.append(rho_cell([e.smallest for e in evaluations]))
         if start == "true":
             cells.append(looks_cell(runs))
         rows.append([NAMES[name], error_cell(evaluations), *cells])
     e = evaluations[0]
     header = [f"ρ {column} ({len(e.attacks[column].ratios)})" for column in columns]
-    header.append(f"ρ smallest ({len(e.smallest.ratios)})")
     return grid(["defence", "error %", *header, *[LOOKS] * (start == "true")], rows)
 
 
@@ -121,8 +119,7 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> s
     )
 
     def conventions(e: Evaluation):
-        attacks = [f"- {found.convention}, on {_images(found)}" for found in e.attacks.values()]
-        return [*attacks, f"- {e.smallest.convention}"]
+        return [f"- {found.convention}, on {_images(found)}" for found in e.attacks.values()]
 
     return "\n".join(
         [
@@ -172,7 +169,7 @@ def as_json(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> dict:
         return finite | {"images": len(found.ratios), "convention": found.convention}
 
     def evaluation(e: Evaluation):
-        found = {name: attack(r) for name, r in e.attacks.items()} | {"smallest": attack(e.smallest)}
+        found = {name: attack(r) for name, r in e.attacks.items()}
         return {"error": e.error, "error_interval": e.error_interval(), "attacks": found}
 
     runs = [
