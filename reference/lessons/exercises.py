@@ -13,6 +13,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..conformance.cases import load
 from ..conformance.make.mistakes import MISTAKES, Mistake
 from ..conformance.make.variants import ROOT, Edit
 
@@ -50,6 +51,8 @@ class Exercise(NamedTuple):
     terms: tuple[str, ...]
     """The conformance cases that it answers for."""
     holes: tuple[Hole, ...]
+    also: tuple[str, ...] = ()
+    """Known mistakes that can be made in the holes too, although the catalogue makes them elsewhere."""
     adapter: str = "method"
     beside: tuple[str, ...] = ()
     """What else the library has for it: module.name or module.Class.method, below reference."""
@@ -87,6 +90,7 @@ EXERCISES = (
             Hole(METHOD("objectives"), "gradient_gaps"),
             Hole(METHOD("losses"), "margin_hinge", ""),
         ),
+        also=("margin-gradient-detached",),
     ),
     Exercise(
         2,
@@ -101,6 +105,7 @@ EXERCISES = (
             Hole(METHOD("generator"), "linearise_log_prob", ("targets", "targets", "x")),
             Hole(METHOD("generator"), "newton_step", "w"),
         ),
+        also=("logarithm-of-softmax",),
     ),
     Exercise(
         3,
@@ -133,6 +138,7 @@ EXERCISES = (
         "slope.",
         ("attack", *both("critic", "cycle")),
         (Hole(METHOD("generator"), "unrolled", "x"),),
+        also=("tie-goes-on",),
     ),
     Exercise(
         5,
@@ -149,6 +155,7 @@ EXERCISES = (
             Hole(METHOD("losses"), "gradient_penalty", ""),
             Hole(METHOD("objectives"), "critic_objective", Names(("real", "fake", "penalty_real", "penalty_fake"))),
         ),
+        also=("penalty-at-real-only", "penalty-at-attacked-only", "penalty-at-interpolates", "noise-off"),
     ),
     Exercise(
         6,
@@ -165,6 +172,7 @@ EXERCISES = (
             Hole(METHOD("losses"), "cycle_loss", ""),
             Hole(METHOD("objectives"), "judge", Names(("cross_entropy", "critic", "cycle"))),
         ),
+        also=("kept-divided-by-n", "logarithm-of-softmax"),
     ),
     Exercise(
         6,
@@ -176,6 +184,15 @@ EXERCISES = (
         "made again for it: same x̂, same C.",
         ("training-step",),
         (Hole("experiment/train.py", "critic_batch", pure=False),),
+        also=(
+            "stale-confidence",
+            "confidence-by-label",
+            "targets-relative-to-the-label",
+            "noise-off",
+            "classifier-before-the-critic",
+            "adam-restarted",
+            "adam-beta1-0.9",
+        ),
         beside=(
             "method.targets.RunningConfidence.update",
             "method.steps.ClassifierStep",
@@ -201,6 +218,7 @@ EXERCISES = (
             Hole("by_hand/generator.py", "Stacks.tangents", pure=False),
             Hole("by_hand/generator.py", "Stacks.signals", pure=False),
         ),
+        also=("penalty-detached", "margin-gradient-detached"),
         adapter="by_hand",
         beside=(
             "by_hand.passes.Pass",
@@ -281,8 +299,15 @@ def emptied(exercise: Exercise) -> list[Edit]:
 
 @cache
 def mistakes(exercise: Exercise) -> tuple[Mistake, ...]:
-    """The known mistakes that lie in the exercise's holes."""
-    return tuple(m for m in MISTAKES if all(hole_of(exercise, edit) for edit in m.edits))
+    """The known mistakes that lie in the exercise's holes, and that its cases notice."""
+    noticed = {name for case in load().values() if case.term in exercise.terms for name in case.mistakes}
+    return tuple(m for m in MISTAKES if m.id in noticed and all(hole_of(exercise, edit) for edit in m.edits))
+
+
+def known(exercise: Exercise) -> dict[str, Mistake]:
+    """{id: mistake} of all that a student's answers are compared with."""
+    own = {m.id for m in mistakes(exercise)}
+    return {m.id: m for m in MISTAKES if m.id in own or m.id in exercise.also}
 
 
 def hole_of(exercise: Exercise, edit: Edit) -> Hole | None:

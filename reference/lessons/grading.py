@@ -29,7 +29,7 @@ from ..conformance.live import Live, told
 from ..conformance.make.mistakes import Mistake
 from ..conformance.make.variants import variant
 from ..errors import InputError
-from .exercises import EXERCISES, Exercise, Hole, Names, emptied, find, mistakes
+from .exercises import EXERCISES, Exercise, Hole, Names, emptied, find, known
 from .questions import cases, tiny
 from .sheets import planted
 
@@ -344,8 +344,7 @@ def ask(report: Report, answers: Ask, new: Sequence[Case] = ()) -> None:
     with contextlib.suppress(AdapterError, Missing):
         if printed := str(answers("printed", {})):
             report.notes.append(printed)
-    by_id = {m.id: m for m in mistakes(report.exercise)}
-    report.mistakes = [by_id[name] for name in diagnose(report.results, "float64")]
+    report.mistakes = [known(report.exercise)[name] for name in diagnose(report.results, "float64")]
     failed = [r for r in report.results if r.status == "failed"]
     if failed and not report.mistakes:
         small = judge([tiny(r.case) for r in failed if "state" not in r.case.inputs], calls(answers, "float64"), {})

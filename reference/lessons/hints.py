@@ -112,10 +112,12 @@ def answers(report: Report) -> list[str]:
     lines = []
     for mistake in report.mistakes:
         for edit in mistake.edits:
-            hole = hole_of(report.exercise, edit)
-            lines.append(f"{hole.name} in reference/{hole.file} has\n\n{indent(line(report.exercise, edit), '    ')}\n")
+            if hole := hole_of(report.exercise, edit):
+                right = indent(line(report.exercise, edit), "    ")
+                lines.append(f"{hole.name} in reference/{hole.file} has\n\n{right}\n")
         lines.append(f"because: {mistake.says}")
-    return lines or [solution(report.exercise)]
+    whole = not lines or any(m.id in report.exercise.also for m in report.mistakes)
+    return [*lines, solution(report.exercise)] if whole else lines
 
 
 def line(exercise: Exercise, edit) -> str:

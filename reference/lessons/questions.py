@@ -10,12 +10,12 @@ import numpy as np
 from ..conformance.adapters import ours
 from ..conformance.cases import Case, cast, load
 from ..conformance.judge import Source, applies, calls
-from .exercises import EXERCISES, Exercise, mistakes
+from .exercises import EXERCISES, Exercise, known
 
 
 def cases(exercise: Exercise) -> list[Case]:
-    """The exercise's cases, under the default choices; of the known mistakes only those that lie in its holes."""
-    mine = {m.id for m in mistakes(exercise)}
+    """The exercise's cases, under the default choices; of the known mistakes only those that can be made in it."""
+    mine = known(exercise)
     return [
         replace(case, mistakes={name: wrong for name, wrong in case.mistakes.items() if name in mine})
         for case in load().values()

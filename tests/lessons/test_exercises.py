@@ -15,7 +15,7 @@ from reference.conformance.judge import AdapterError, Result, local
 from reference.conformance.make.variants import edited
 from reference.lessons import desk, hints
 from reference.lessons.__main__ import main
-from reference.lessons.exercises import BY_NAME, EXERCISES, emptied, find, mistakes
+from reference.lessons.exercises import BY_NAME, EXERCISES, emptied, find, known, mistakes
 from reference.lessons.grading import Report, StudentError, Submission, ask, grade, read, written
 from reference.lessons.questions import cases, drawn
 from reference.lessons.sheets import function, imports, plant, planted, sheet
@@ -50,8 +50,7 @@ def answered_by(exercise, mistake) -> Report:
         wrong = case.mistakes.get(mistake.id)
         status = "passed" if wrong is None else "failed"
         report.results.append(Result(case, status, got=flatten(case.expected if wrong is None else wrong)))
-    by_id = {m.id: m for m in mistakes(exercise)}
-    report.mistakes = [by_id[name] for name in diagnose(report.results, "float64")]
+    report.mistakes = [known(exercise)[name] for name in diagnose(report.results, "float64")]
     return report
 
 
@@ -137,15 +136,19 @@ def test_an_import_of_the_library_finds_the_copy_with_the_students_functions(wri
 # What is wrong
 
 
-@pytest.mark.parametrize("exercise, mistake", PLANTED, ids=lambda p: getattr(p, "id", None) or p.name)
-def test_a_mistake_in_a_hole_is_named_first_and_the_first_rung_gives_nothing_away(exercise, mistake):
+KNOWN = [(e, m) for e in EXERCISES for m in known(e).values()]
+
+
+@pytest.mark.parametrize("exercise, mistake", KNOWN, ids=lambda p: getattr(p, "id", None) or p.name)
+def test_a_known_mistake_is_named_first_and_the_first_rung_gives_nothing_away(exercise, mistake):
     report = answered_by(exercise, mistake)
     assert not report.passed and report.mistakes[0].id == mistake.id
     first, second, third = (hints.told(report, rung) for rung in (1, 2, 3))
-    for edit in mistake.edits:
+    for edit in mistake.edits if mistake.id not in exercise.also else ():
         line = hints.line(exercise, edit)
         assert "".join(line.split()) not in "".join(first.split()) and "".join(line.split()) in "".join(third.split())
     assert mistake.says not in " ".join(first.split()) and mistake.says in " ".join(second.split())
+    assert "Why:" in third or mistake.id not in exercise.also
     assert mistake.id not in first
 
 
@@ -158,6 +161,26 @@ RUN = [p for p in PLANTED if p[0].name not in DEAR] + [
 def test_a_mistake_put_into_a_hole_runs_and_is_named_first(exercise, mistake, write):
     report = here(write(sheet(exercise, edits=mistake.edits)), exercise)
     assert report.mistakes and report.mistakes[0].id == mistake.id, hints.told(report, 2)
+
+
+@pytest.mark.parametrize(
+    "name, right, wrong, mistake",
+    [
+        ("batch", "step.gradient(y, state.critic,", "step.gradient(y, before,", "classifier-before-the-critic"),
+        ("batch", "step.attack(state.running,", "step.attack(old,", "stale-confidence"),
+        ("batch", "step.confidence, step.predicted", "step.confidence, y", "confidence-by-label"),
+        ("passes", "return tangents, v\n", "return [0 * t for t in tangents], v\n", "penalty-detached"),
+    ],
+)
+def test_a_mistake_of_the_catalogue_is_named_where_it_is_made_in_other_lines(name, right, wrong, mistake, write):
+    exercise = BY_NAME[name]
+    text = sheet(exercise, edits=())
+    assert text.count(right) == 1
+    text = text.replace(right, wrong)
+    first = "    step = steps.ClassifierStep"
+    text = text.replace(first, f"    before, old = state.critic, state.running\n{first}")
+    report = here(write(text), exercise)
+    assert report.mistakes and report.mistakes[0].id == mistake, hints.told(report, 2)
 
 
 def test_values_right_and_gradients_wrong_is_said(write):
