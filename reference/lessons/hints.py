@@ -54,7 +54,8 @@ def verdict(report: Report) -> str:
     if report.results:
         words = {"pass": ("passed",), "fail": ("failed", "error"), "wait": ("blocked", "skipped")}
         counts = [f"{report.count(*statuses)} {word}" for word, statuses in words.items() if report.count(*statuses)]
-        counts = [f"{len(report.results)} cases: {', '.join(counts)}"]
+        many = "1 case" if len(report.results) == 1 else f"{len(report.results)} cases"
+        counts = [f"{many}: {', '.join(counts)}"]
     if report.undone:
         counts.append(f"not done: {', '.join(report.undone)}")
     return "     ".join(counts) + (".  Done!" if report.passed else "")
@@ -72,7 +73,7 @@ def where(report: Report) -> list[str]:
     right = {r.case.term for r in report.results if r.status == "passed"} - set(terms)
     gradients = [term.removeprefix("gradient-") for term in terms if term.startswith("gradient-")]
     places = list(dict.fromkeys(hole.name for m in report.mistakes if (hole := hole_of(report.exercise, m.edits[0]))))
-    look = f"Look at {' and '.join(places)}.  " if places else ""
+    look = f"Look at {' and '.join(places)}.  " if places and len(report.exercise.holes) > 1 else ""
     flags = [set(r.case.flags) for r in failed]
     if gradients and len(gradients) == len(terms) and all(f"loss-{name}" in right for name in gradients):
         lines.append(f"{look}Values are right, gradients are not: look for something attached or detached.")
@@ -81,8 +82,8 @@ def where(report: Report) -> list[str]:
         lines.append(f"{look}Only special cases are wrong ({cases}): what should happen there, and what does?")
     elif any(term.startswith("loss-") for term in terms):
         lines.append(f"{look}A value is wrong already, so leave the gradients for later.")
-    elif look:
-        lines.append(look.strip())
+    else:
+        lines.append(f"{look}Read the task and the docstring once more, word for word: what does your code not do?")
     if report.example:
         lines.append(
             f"No known mistake gives these numbers.  Compute the smallest case that differs, {report.example.case.id}, "

@@ -85,8 +85,8 @@ def function(hole: Hole, source: Source, whole: bool) -> str:
 
 
 def imports(exercise: Exercise, found: Sequence[Source]) -> tuple[list[str], list[str]]:
-    """The import lines that these functions need, absolute; and the names of what they use of the library."""
-    plain: set[str] = set()
+    """The import lines that these functions need, with both NumPys; and the names of what they use of the library."""
+    plain = {"import autograd.numpy as np", "import numpy as onp"}
     members: dict[str, set[str]] = {}
     used: dict[str, None] = {}
     own = {hole.name for hole in exercise.holes}
