@@ -21,7 +21,7 @@ from reference.experiment import pictures, plans, tables  # noqa: E402
 from reference.experiment import run as experiment  # noqa: E402
 from reference.plumbing import executors  # noqa: E402
 from reference.plumbing.command import Parser, answer  # noqa: E402
-from reference.plumbing.files import write_json, write_text  # noqa: E402
+from reference.plumbing.files import save_npz, write_json, write_text  # noqa: E402
 
 CHECKPOINTS = "One file per defence and seed, rewritten after every epoch; `demo.py --resume` goes on from them.\n"
 
@@ -31,7 +31,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
         description=__doc__.partition("\n")[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Writes table.md, table.json, four pictures and checkpoints to the output folder.\n"
+        epilog="Writes table.md, its numbers (table.json, and image by image table.npz), training.json, four pictures\n"
+        "and checkpoints to the output folder.\n"
         "Ctrl-C keeps what was trained: add --resume to the same command to go on, with the same result.\n"
         "Exit status: 0 done, 1 training diverged or was killed, 2 unfit input, 130 interrupted.",
     )
@@ -145,6 +146,8 @@ def run(args: argparse.Namespace) -> None:
     text = tables.full_report(outcomes, plan, data.source)
     write_text(args.out / "table.md", text + "\n")
     write_json(args.out / "table.json", tables.as_json(outcomes, plan, data.source))
+    write_json(args.out / "training.json", {f"{run.defence} {run.seed}": run.history for run in outcomes})
+    save_npz(args.out / "table.npz", tables.per_image(outcomes))
     print("\n" + text + "\n", flush=True)
     for path, caption in pictures.draw_all(outcomes, plan, args.out):
         print(f"{path}: {caption}")

@@ -15,7 +15,7 @@ import numpy as onp
 from ..attacks import ATTACKS, AttackResult, as_model
 from ..attacks.result import probe
 from ..errors import InputError, check_labels, require
-from ..method.numerics import predict
+from ..method.numerics import predict, softmax
 from ..plumbing.checks import check_images
 
 STARTS = ("true", "predicted")
@@ -78,16 +78,27 @@ class Robustness:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A classifier's error on n images and its `Robustness` under each attack (on the first images, if fewer)."""
+    """A classifier's error on n images and its `Robustness` under each attack (on the first images, if fewer).
+
+    confidence: (n,) the probabilities of the predicted classes, in the classifier's dtype.
+    """
 
     predicted: onp.ndarray
     labels: onp.ndarray
     attacks: dict[str, Robustness]
+    confidence: onp.ndarray | None = None
 
     @property
     def error(self) -> float:
         """The fraction of images that are misclassified."""
         return float(onp.mean(self.predicted != self.labels))
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error, see `calibration_error`; nan if the confidences are unknown."""
+        if self.confidence is None:
+            return float("nan")
+        return calibration_error(self.confidence, self.predicted == self.labels)
 
     def error_interval(self, level: float = 0.95) -> tuple[float, float]:
         """Wilson's interval of `error`."""
@@ -96,6 +107,16 @@ class Evaluation:
         wrong = int(onp.sum(self.predicted != self.labels))
         interval = stats.binomtest(wrong, len(self.labels)).proportion_ci(level, method="wilson")
         return float(interval.low), float(interval.high)
+
+
+def calibration_error(confidence, right, bins: int = 15) -> float:
+    """ECE = Σ_b n_b/n·|mean of `right` − mean of `confidence`| over equal bins (b/bins, (b + 1)/bins] of confidence.
+
+    confidence: (n,) in [0, 1]; right: (n,) bool.  Source: Guo et al. 2017, eq. 3.
+    """
+    confidence = onp.asarray(confidence, float)
+    which = onp.clip(onp.ceil(bins * confidence).astype(int) - 1, 0, bins - 1)
+    return float(onp.abs(onp.bincount(which, right - confidence)).sum() / len(which))
 
 
 def check_not_blank(x: onp.ndarray) -> onp.ndarray:
@@ -149,7 +170,7 @@ def evaluate(
         rows = [slice(i, min(i + batch, n)) for i in range(0, n, batch)]
         parts = [attack(model, x[part], (start, labels[part])) for part in rows]
         found[name] = measure(_join(parts), x[:n], model.logits)
-    return Evaluation(predicted, y, found)
+    return Evaluation(predicted, y, found, softmax(z).max(axis=1))
 
 
 def from_predicted(true: Evaluation, model, x: onp.ndarray, attacks: Mapping[str, Callable]) -> Evaluation:

@@ -26,6 +26,7 @@ from statistics import fmean
 
 import numpy as onp
 
+from ..attacks import deepfool, high_confidence, strongest
 from ..by_hand.model import from_params
 from ..data import load
 from ..errors import InputError
@@ -146,15 +147,15 @@ def judge(scale_name: str, name: str, defence: Defence, training: Training, seed
     )
     model, (x, y) = from_params(state.params), data.validation
     few, labels = x[:IMAGES], y[:IMAGES]
-    found = evaluate(model, few, labels)
-    attacks = found.attacks | {"strongest": found.strongest}
+    attacks = {"DeepFool": deepfool, "high-confidence": high_confidence, "strongest": strongest}
+    found = evaluate(model, few, labels, attacks).attacks
     shown = attack_shown(model, few, labels)
     looks = StandIn(*data.train).shares(*shown) if len(shown[0]) else {}
     return {
         "error": float(onp.mean(predict(model.logits(x)) != y)),
         "images": len(few),
-        "rho": {attack: r.rho if r.success.any() else None for attack, r in attacks.items()},
-        "success": {attack: r.success_rate for attack, r in attacks.items()},
+        "rho": {attack: r.rho if r.success.any() else None for attack, r in found.items()},
+        "success": {attack: r.success_rate for attack, r in found.items()},
         "looks": {who: shares["changed"] for who, shares in looks.items()},
         "attacked": len(shown[0]),
         "dtype": str(x.dtype),

@@ -28,7 +28,8 @@ PEOPLE = {
 }
 NAMES = {name: defence.name for name, defence in DEMO.defences.items()}
 COLUMNS = ("DeepFool", "Carlini-Wagner", "high-confidence")
-LOOKS = "looks like target %"
+JUDGES = ("nearest neighbours", "kernel machine")
+RESAMPLES = 2000
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -43,120 +44,182 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), rule, *map(line, rows)])
 
 
-def spread(values: Sequence[float], interval: tuple[float, float], digits: int = 3) -> str:
-    """As in "0.123 ±0.004": one run with half its 95 % interval, or the mean of several with their spread (sd)."""
-    if len(values) > 1:
-        half = float(onp.std(values, ddof=1))
-    else:
-        half = (interval[1] - interval[0]) / 2
+def interval(values: onp.ndarray, seeds: bool = False, level: float = 0.95) -> tuple[float, float]:
+    """A bootstrap interval of a mean: percentiles of 2,000 resamples, always the same ones.
+
+    values: (seeds, n), one an image, nan where there is none; the mean is taken over the images, then over the seeds.
+    Images are drawn anew, the same for every seed; `seeds` draws the seeds anew, too.  nan for fewer than two images,
+    or if a seed has no value at all.
+    """
+    values = values[:, onp.isfinite(values).any(axis=0)].astype(float)
+    s, n = values.shape
+    if n < 2 or not onp.isfinite(values).any(axis=1).all():
+        return float("nan"), float("nan")
+    there, rng, means = onp.isfinite(values), onp.random.default_rng(0), []
+    values = onp.where(there, values, 0)
+    for _ in range(RESAMPLES // 100):  # in parts, for the sake of memory
+        rows = rng.integers(n, size=(100, n))
+        with onp.errstate(invalid="ignore"):
+            each = values[:, rows].sum(axis=2) / there[:, rows].sum(axis=2)  # (seeds, 100)
+        if seeds:
+            each = onp.take_along_axis(each, rng.integers(s, size=(s, 100)), axis=0)
+        means.append(each.mean(axis=0))
+    low, high = onp.nanquantile(onp.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def ratios(found: Sequence[Robustness]) -> onp.ndarray:
+    """‖r‖/‖x‖ of several runs on the same images: (seeds, n), nan where the attack failed."""
+    return onp.stack([onp.where(f.success, f.ratios, onp.nan) for f in found])
+
+
+def difference(a: Sequence[Robustness], b: Sequence[Robustness]) -> dict[str, float]:
+    """How much larger ρ is for `a` than for `b`, runs of the same seeds attacked on the same images.
+
+    The difference is taken image by image where both attacks succeeded: {mean, low, high, images}, the ends of a 95 %
+    interval over images, and over seeds if there are several.
+    """
+    pairs = ratios(a) - ratios(b)
+    low, high = interval(pairs, seeds=len(pairs) > 1)
+    images = int(onp.isfinite(pairs).all(axis=0).sum())
+    mean = float(onp.mean([onp.nanmean(row) if onp.isfinite(row).any() else onp.nan for row in pairs]))
+    return {"mean": mean, "low": low, "high": high, "images": images}
+
+
+def cell(values: Sequence[float], ends: tuple[float, float], digits: int = 3) -> str:
+    """As in "0.123 ±0.002 (±0.004)": mean, standard deviation over runs if there are several, half the interval."""
     if onp.isnan(values).any():
         return "–"
-    return f"{onp.mean(values):.{digits}f} ±" + ("–" if onp.isnan(half) else f"{half:.{digits}f}")
+    text = f"{onp.mean(values):.{digits}f}"
+    if len(values) > 1:
+        text += f" ±{onp.std(values, ddof=1):.{digits}f}"
+    half = (ends[1] - ends[0]) / 2
+    return text + ("" if onp.isnan(half) else f" (±{half:.{digits}f})")
 
 
 def rho_cell(found: Sequence[Robustness]) -> str:
     """ρ over the runs, and the success rate where an attack failed."""
     rate = onp.mean([f.success_rate for f in found])
-    cell = spread([f.rho for f in found], found[0].interval())
-    return cell if rate == 1 else f"{cell} ({100 * rate:.3g} %)"
+    text = cell([f.rho for f in found], interval(ratios(found)))
+    return text if rate == 1 else f"{text}, {100 * rate:.3g} %"
 
 
-def error_cell(evaluations: Sequence[Evaluation]) -> str:
-    """Error in percent."""
-    low, high = evaluations[0].error_interval()
-    return spread([100 * e.error for e in evaluations], (100 * low, 100 * high), 1)
+def share_cell(shares: Sequence[float], n: int) -> str:
+    """Shares of n images, in percent, with Wilson's interval of their mean."""
+    ends = (onp.nan, onp.nan)
+    if n and not onp.isnan(shares).any():
+        from scipy import stats  # slow to import
+
+        ends = stats.binomtest(round(n * float(onp.mean(shares))), n).proportion_ci(method="wilson")
+    return cell([100 * share for share in shares], (100 * ends[0], 100 * ends[1]), 1)
 
 
-def looks_cell(runs: Sequence[Outcome]) -> str:
-    """How many attacked images look like their target to the stand-in, in percent: the mean of its two classifiers."""
-    shares = [100 * float(onp.mean(list(run.looks.values()))) if run.looks else onp.nan for run in runs]
-    interval = (onp.nan, onp.nan)
-    if runs[0].looks:
-        from scipy import stats
-
-        n = len(runs[0].attacked[2])
-        test = stats.binomtest(round(n * shares[0] / 100), n)
-        interval = tuple(100 * end for end in test.proportion_ci(method="wilson"))
-    return spread(shares, interval, 1)
+def columns_of(start: str) -> tuple[str, ...]:
+    """The attacks of a table in its order."""
+    return (*COLUMNS, "strongest") if start == "true" else ("DeepFool", "high-confidence", "strongest")
 
 
 def table(outcomes: Sequence[Outcome], start: str = "true") -> str:
-    """Rows are defences; attacks start from the `start` label ("true" is the published convention)."""
-    columns = (*COLUMNS, "strongest") if start == "true" else ("DeepFool", "high-confidence", "strongest")
-    rows = []
+    """Rows are defences; attacks start from the `start` label.  "true" is the published convention, and the published
+    numbers stand below the measured ones."""
+    rows, everything = [], start == "true"
     for name, runs in by_defence(outcomes).items():
         evaluations = [getattr(run, start) for run in runs]
-        cells = [rho_cell([e.attacks[column] for e in evaluations]) for column in columns]
-        if start == "true":
-            cells.append(looks_cell(runs))
-        rows.append([NAMES[name], error_cell(evaluations), *cells])
+        errors = share_cell([e.error for e in evaluations], len(evaluations[0].labels))
+        cells = [rho_cell([e.attacks[column] for e in evaluations]) for column in columns_of(start)]
+        if everything:
+            cells.insert(0, cell([e.calibration_error for e in evaluations], (onp.nan, onp.nan)))
+            attacked = len(runs[0].attacked[2])
+            cells += [share_cell([run.looks.get(judge, onp.nan) for run in runs], attacked) for judge in JUDGES]
+            cells.append("–")
+        rows.append([NAMES[name], errors, *cells])
+        if everything and name in PUBLISHED:
+            error, *rhos = PUBLISHED[name]
+            people = f"{PEOPLE[name][0]:.1f}"
+            rows.append(["– published", f"{error:.2f}", "–", *(f"{rho:.3f}" for rho in rhos), "–", "–", "–", people])
     e = evaluations[0]
-    header = [f"ρ {column} ({len(e.attacks[column].ratios)})" for column in columns]
-    return grid(["defence", "error %", *header, *[LOOKS] * (start == "true")], rows)
+    header = [f"ρ {column} ({len(e.attacks[column].ratios)})" for column in columns_of(start)]
+    if everything:
+        header = ["ECE", *header, *(f"looks: {judge} %" for judge in (*JUDGES, "people"))]
+    return grid(["defence", "error %", *header], rows)
 
 
-def _images(found: Robustness) -> str:
-    return f"the first {len(found.ratios)} test images"
-
-
-def published(names: Sequence[str]) -> str:
-    """The published block for the same defences."""
+def lead(outcomes: Sequence[Outcome]) -> str:
+    """The critic's ρ less each other defence's, image by image; "" without the critic, or with nothing beside it."""
+    runs = by_defence(outcomes)
+    if "critic" not in runs or len(runs) < 2:
+        return ""
     rows = []
-    for name in (name for name in names if name in PUBLISHED):
-        error, *rhos = PUBLISHED[name]
-        rows.append([NAMES[name], f"{error:.2f}", *(f"{rho:.3f}" for rho in rhos), f"{PEOPLE[name][0]:.2f}"])
-    return grid(["defence", "error %", *(f"ρ {column}" for column in COLUMNS), LOOKS], rows)
+    for name in (name for name in runs if name != "critic"):
+        cells = []
+        for column in columns_of("true"):
+            pair = ([run.true.attacks[column] for run in runs[which]] for which in ("critic", name))
+            found = difference(*pair)
+            signs = "{mean:+.4f} [{low:+.4f}, {high:+.4f}] ({images})"
+            cells.append(signs.format(**found) if onp.isfinite(found["mean"]) else "–")
+        rows.append([NAMES[name], *cells])
+    return grid(["the critic's ρ less that of", *columns_of("true")], rows)
 
 
 def full_report(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> str:
     """All blocks with their conventions, as Markdown that reads as text."""
-    runs = by_defence(outcomes)
-    first = outcomes[0]
-    t = plan.training
+    first, t = outcomes[0], plan.training
     hidden = "-".join(map(str, t.hidden)) or "linear"
-    spread_is = (
-        "half the 95 % interval over images" if plan.seeds == 1 else f"standard deviation over {plan.seeds} seeds"
-    )
+    several = f"±: the standard deviation over {plan.seeds} seeds; " if plan.seeds > 1 else "One seed; "
+    again = " and seeds" if plan.seeds > 1 else ""
 
     def conventions(e: Evaluation):
-        return [f"- {found.convention}, on {_images(found)}" for found in e.attacks.values()]
+        return [f"- {found.convention}, on the first {len(found.ratios)} test images" for found in e.attacks.values()]
 
+    differences = lead(outcomes)
     return "\n".join(
         [
             f"Measured: {source}, {plan.side}×{plan.side}, classifier {hidden}, {t.epochs} epochs, "
-            f"{len(first.true.labels)} test images; ± is {spread_is}.",
+            f"{len(first.true.labels)} test images, {first.true.confidence.dtype}.",
+            f"{several}(±): half the 95 % interval over images.",
             "ρ = mean ‖r‖/‖x‖ over the images on which the attack succeeded, larger is better; "
-            "(success rate) where it sometimes failed. (n) in the header: on the first n test images.",
+            "the success rate follows where an attack sometimes failed. (n) in the header: on the first n test images.",
             "",
             "Attacks from the true label (the published convention):",
             "",
             table(outcomes),
             "",
             *conventions(first.true),
-            f"- {LOOKS}: of the test images that are classified right and that the high-confidence attack moves to "
+            "- ECE: expected calibration error on all test images, in 15 equal bins of confidence",
+            "- looks: of the test images that are classified right and that the high-confidence attack moves to "
             f"C = {SHEET_CONFIDENCE:g} ({len(first.attacked[2])} of {NAMES[first.defence]}, seed {first.seed}), those "
-            "that a stand-in for people labels as the network does: the mean of nearest neighbours and a kernel "
-            "machine, which no defence ever saw",
+            "that look like their target: to two classifiers that stand in for people and that no defence ever saw, "
+            "in the published rows to people",
+            "- published: Matyasko & Chau 2018, full-scale MNIST, 28×28, 1200-1200-1200, 10 runs, from the true label",
             "",
             "Attacks from the predicted label:",
             "",
             table(outcomes, "predicted"),
             "",
             *conventions(first.predicted),
-            "",
-            "Published (Matyasko & Chau 2018): full-scale MNIST, 28×28, 1200-1200-1200, from the true label; "
-            f"{LOOKS}: to people:",
-            "",
-            published(list(runs)),
+            *(
+                [
+                    "",
+                    f"Differences of ρ, image by image, with their 95 % interval over images{again} (in brackets, the "
+                    "images on which both attacks succeeded):",
+                    "",
+                    differences,
+                ]
+                if differences
+                else []
+            ),
         ]
     )
 
 
 def as_json(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> dict:
-    """Everything in the tables, unrounded, per run; None stands for "no attack succeeded"."""
+    """Everything in the tables, unrounded, per run and per defence; None stands for "no attack succeeded"."""
+
+    def finite(values: dict) -> dict:
+        return {key: None if isinstance(v, float) and not onp.isfinite(v) else v for key, v in values.items()}
 
     def attack(found: Robustness):
-        low, high = found.interval()
+        low, high = interval(ratios([found]))
         values = {
             "rho": found.rho,
             "rho_low": low,
@@ -165,13 +228,25 @@ def as_json(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> dict:
             "success_rate": found.success_rate,
             "rho_with_last_iterates": found.authors_rho,
         }
-        finite = {key: value if onp.isfinite(value) else None for key, value in values.items()}
-        return finite | {"images": len(found.ratios), "convention": found.convention}
+        return finite(values) | {"images": len(found.ratios), "convention": found.convention}
 
     def evaluation(e: Evaluation):
         found = {name: attack(r) for name, r in e.attacks.items()}
-        return {"error": e.error, "error_interval": e.error_interval(), "attacks": found}
+        about = {"error": e.error, "error_interval": e.error_interval(), "calibration_error": e.calibration_error}
+        return about | {"dtype": str(e.confidence.dtype), "attacks": found}
 
+    def over_seeds(runs: Sequence[Outcome], others: Sequence[Outcome] | None):
+        values = {}
+        for column in columns_of("true"):
+            found = [run.true.attacks[column] for run in runs]
+            low, high = interval(ratios(found))
+            values[column] = finite({"rho": float(onp.mean([f.rho for f in found])), "low": low, "high": high})
+            if others:
+                critic = [run.true.attacks[column] for run in others]
+                values[column]["critic_less_this"] = finite(difference(critic, found))
+        return values
+
+    groups = by_defence(outcomes)
     runs = [
         {
             "defence": run.defence,
@@ -182,7 +257,6 @@ def as_json(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> dict:
             "from_true_label": evaluation(run.true),
             "from_predicted_label": evaluation(run.predicted),
             "looks_like_target": {"images": len(run.attacked[2]), **run.looks},
-            "history": run.history,
         }
         for run in outcomes
     ]
@@ -191,10 +265,23 @@ def as_json(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> dict:
         "side": plan.side,
         "training": repr(plan.training),
         "runs": runs,
+        "over_seeds": {
+            name: over_seeds(group, groups.get("critic") if name != "critic" else None)
+            for name, group in groups.items()
+        },
         "published": {
             "what": "Matyasko & Chau 2018, full-scale MNIST: error %, rho " + ", ".join(COLUMNS),
             "values": PUBLISHED,
         },
+    }
+
+
+def per_image(outcomes: Sequence[Outcome]) -> dict[str, onp.ndarray]:
+    """‖r‖/‖x‖ of every image, from the true label, nan where the attack failed: {"DEFENCE SEED ATTACK": (n,)}."""
+    return {
+        f"{run.defence} {run.seed} {name}": ratios([found])[0]
+        for run in outcomes
+        for name, found in run.true.attacks.items()
     }
 
 

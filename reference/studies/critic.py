@@ -39,7 +39,7 @@ from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params
 from ..data import Digits
 from ..errors import DivergenceError
-from ..experiment.evaluate import evaluate
+from ..experiment.evaluate import calibration_error, evaluate
 from ..experiment.figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
 from ..experiment.plans import DEMO
 from ..experiment.run import SHEET_CONFIDENCE
@@ -126,16 +126,6 @@ def train(data: Digits, s: AdversaryCritic, training: Training, seed: int, layou
         if epoch >= 0:
             history.append(sums | {"validation_error": error(part(f), *data.validation)})
     return part(f), part(D), running, history
-
-
-def calibration_error(confidence, right, bins: int = 15) -> float:
-    """ECE = Σ_b n_b/n·|mean of `right` − mean of `confidence`| over equal bins (b/bins, (b + 1)/bins] of confidence.
-
-    confidence: (n,) in [0, 1]; right: (n,) bool.  Source: Guo et al. 2017, eq. 3.
-    """
-    confidence = onp.asarray(confidence, float)
-    which = onp.clip(onp.ceil(bins * confidence).astype(int) - 1, 0, bins - 1)
-    return float(onp.abs(onp.bincount(which, right - confidence)).sum() / len(which))
 
 
 def auc(clean, attacked) -> float:

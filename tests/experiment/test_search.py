@@ -1,10 +1,13 @@
 """The search's candidates and its two rules; that it measures once, resumes, and judges on the validation split."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from reference.data import load
 from reference.experiment import plans, search
+from reference.experiment.train import load_checkpoint
 from reference.method.settings import Undefended, VirtualAdversarial
 
 
@@ -105,6 +108,38 @@ def test_a_candidate_counts_only_when_all_its_seeds_are_done():
     (only,) = search.means(scale, records, "virtual")
     assert only["label"] == "virtual ε 2" and only["rho"]["strongest"] == pytest.approx(0.2)
     assert search.means(replace(scale, seeds=1), records, "virtual")[0]["error"] == 0.01
+
+
+def test_only_what_is_missing_is_judged_and_kept(tmp_path, monkeypatch, capsys):
+    """At the smallest size: one candidate of 20 images, then nothing; its checkpoint is kept as well."""
+    scale = small_scale(seeds=1)
+    monkeypatch.setitem(search.SCALES, "demo", scale)
+    monkeypatch.setattr(search, "IMAGES", 20)
+    monkeypatch.setattr(search.executors, "collect", partial(collect_here, search.executors.collect))
+    arguments = ["--only", "undefended", "--out", str(tmp_path)]
+    assert search.main(arguments) == 0
+    first = capsys.readouterr()
+    assert len(first.err.splitlines()) == 1 and "undefended" in first.err
+    (kept,) = search.read(tmp_path / "search-demo.json")
+    assert kept["images"] == 20 and kept["rho"]["strongest"] <= kept["rho"]["DeepFool"]
+    # The error of the whole validation split, by the network that the checkpoint holds.
+    files = list((tmp_path / "checkpoints-demo").iterdir())
+    assert len(files) == 1
+    x, y = load().validation
+    ((W, b),) = load_checkpoint(files[0]).params
+    assert kept["error"] == np.mean((x @ W + b).argmax(axis=1) != y)
+    assert search.main(arguments) == 0
+    again = capsys.readouterr()
+    assert again.err == "" and again.out == first.out
+    assert (tmp_path / "search-demo.md").read_text() == first.out
+
+
+def collect_here(collect, judge, tasks, kept, save, jobs):
+    """Judges in this process, where the small scale is known."""
+    done = {about["settings"] for about, _ in tasks} & {record["settings"] for record in kept}
+    fresh = [about | judge(*arguments) for about, arguments in tasks if about["settings"] not in done]
+    if fresh:
+        save([*kept, *fresh])
 
 
 @pytest.mark.parametrize("content", ("{", '{"a": 1}', "[1]", '[{"name": "a", "settings": "b", "training": "c"}]'))
