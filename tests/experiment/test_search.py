@@ -1,8 +1,8 @@
 """The search's candidates and its two rules; that it measures once, resumes, and judges on the validation split."""
 
 from dataclasses import replace
-from functools import partial
 
+import numpy as np
 import pytest
 
 from reference.data import load
@@ -115,7 +115,7 @@ def test_only_what_is_missing_is_judged_and_kept(tmp_path, monkeypatch, capsys):
     scale = small_scale(seeds=1)
     monkeypatch.setitem(search.SCALES, "demo", scale)
     monkeypatch.setattr(search, "IMAGES", 20)
-    monkeypatch.setattr(search.executors, "collect", partial(collect_here, search.executors.collect))
+    monkeypatch.setattr(search.executors, "collect", in_this_process)
     arguments = ["--only", "undefended", "--out", str(tmp_path)]
     assert search.main(arguments) == 0
     first = capsys.readouterr()
@@ -134,9 +134,9 @@ def test_only_what_is_missing_is_judged_and_kept(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "search-demo.md").read_text() == first.out
 
 
-def collect_here(collect, judge, tasks, kept, save, jobs):
-    """Judges in this process, where the small scale is known."""
-    done = {about["settings"] for about, _ in tasks} & {record["settings"] for record in kept}
+def in_this_process(judge, tasks, kept, save, jobs):
+    """`executors.collect` here, where the small scale is known."""
+    done = {record["settings"] for record in kept}
     fresh = [about | judge(*arguments) for about, arguments in tasks if about["settings"] not in done]
     if fresh:
         save([*kept, *fresh])
