@@ -28,6 +28,8 @@ PEOPLE = {
 }
 NAMES = {name: defence.name for name, defence in DEMO.defences.items()}
 COLUMNS = ("DeepFool", "Carlini-Wagner", "high-confidence")
+"""The attacks of the published table."""
+OTHERS = ("DDN", "strongest")
 JUDGES = ("nearest neighbours", "kernel machine")
 RESAMPLES = 2000
 
@@ -114,19 +116,20 @@ def share_cell(shares: Sequence[float], n: int) -> str:
     return cell([100 * share for share in shares], (100 * ends[0], 100 * ends[1]), 1)
 
 
-def columns_of(start: str) -> tuple[str, ...]:
-    """The attacks of a table in its order."""
-    return (*COLUMNS, "strongest") if start == "true" else ("DeepFool", "high-confidence", "strongest")
+def columns_of(e: Evaluation) -> list[str]:
+    """The attacks that were run, in the order of the tables."""
+    return [column for column in (*COLUMNS, *OTHERS) if column in e.attacks]
 
 
 def table(outcomes: Sequence[Outcome], start: str = "true") -> str:
     """Rows are defences; attacks start from the `start` label.  "true" is the published convention, and the published
     numbers stand below the measured ones."""
     rows, everything = [], start == "true"
+    columns = columns_of(getattr(outcomes[0], start))
     for name, runs in by_defence(outcomes).items():
         evaluations = [getattr(run, start) for run in runs]
         errors = share_cell([e.error for e in evaluations], len(evaluations[0].labels))
-        cells = [rho_cell([e.attacks[column] for e in evaluations]) for column in columns_of(start)]
+        cells = [rho_cell([e.attacks[column] for e in evaluations]) for column in columns]
         if everything:
             cells.insert(0, cell([e.calibration_error for e in evaluations], (onp.nan, onp.nan)))
             attacked = len(runs[0].attacked[2])
@@ -135,10 +138,11 @@ def table(outcomes: Sequence[Outcome], start: str = "true") -> str:
         rows.append([NAMES[name], errors, *cells])
         if everything and name in PUBLISHED:
             error, *rhos = PUBLISHED[name]
-            people = f"{PEOPLE[name][0]:.1f}"
-            rows.append(["– published", f"{error:.2f}", "–", *(f"{rho:.3f}" for rho in rhos), "–", "–", "–", people])
+            known = dict(zip(COLUMNS, (f"{rho:.3f}" for rho in rhos), strict=True))
+            cells = [known.get(column, "–") for column in columns]
+            rows.append(["– published", f"{error:.2f}", "–", *cells, "–", "–", f"{PEOPLE[name][0]:.1f}"])
     e = evaluations[0]
-    header = [f"ρ {column} ({len(e.attacks[column].ratios)})" for column in columns_of(start)]
+    header = [f"ρ {column} ({len(e.attacks[column].ratios)})" for column in columns]
     if everything:
         header = ["ECE", *header, *(f"looks: {judge} %" for judge in (*JUDGES, "people"))]
     return grid(["defence", "error %", *header], rows)
@@ -149,16 +153,16 @@ def lead(outcomes: Sequence[Outcome]) -> str:
     runs = by_defence(outcomes)
     if "critic" not in runs or len(runs) < 2:
         return ""
-    rows = []
+    rows, columns = [], columns_of(outcomes[0].true)
     for name in (name for name in runs if name != "critic"):
         cells = []
-        for column in columns_of("true"):
+        for column in columns:
             pair = ([run.true.attacks[column] for run in runs[which]] for which in ("critic", name))
             found = difference(*pair)
             signs = "{mean:+.4f} [{low:+.4f}, {high:+.4f}] ({images})"
             cells.append(signs.format(**found) if onp.isfinite(found["mean"]) else "–")
         rows.append([NAMES[name], *cells])
-    return grid(["the critic's ρ less that of", *columns_of("true")], rows)
+    return grid(["the critic's ρ less that of", *columns], rows)
 
 
 def full_report(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> str:
@@ -237,7 +241,7 @@ def as_json(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> dict:
 
     def over_seeds(runs: Sequence[Outcome], others: Sequence[Outcome] | None):
         values = {}
-        for column in columns_of("true"):
+        for column in columns_of(runs[0].true):
             found = [run.true.attacks[column] for run in runs]
             low, high = interval(ratios(found))
             values[column] = finite({"rho": float(onp.mean([f.rho for f in found])), "low": low, "high": high})

@@ -78,7 +78,7 @@ def test_one_seed_shows_the_mean_and_half_the_interval():
     assert (name, error) == ("undefended", f"10.0 (±{50 * (high - low):.1f})")
     assert ece == "0.100"  # 90 % right at a confidence of 0.8
     # in the order of the header, not of the evaluation
-    for cell, attack, rho in zip(rhos, report.columns_of("true"), (0.2, 0.206, 0.202, 0.204), strict=False):
+    for cell, attack, rho in zip(rhos, report.columns_of(run.true), (0.2, 0.206, 0.202, 0.204), strict=False):
         low, high = report.interval(report.ratios([run.true.attacks[attack]]))
         assert cell == f"{rho:.3f} (±{(high - low) / 2:.3f})"
     assert (high - low) / 2 == pytest.approx(1.96 * np.std(np.linspace(0.1, 0.3, 10)) / np.sqrt(10), rel=0.1)
