@@ -176,19 +176,19 @@ def evaluate(
 def from_predicted(true: Evaluation, model, x: onp.ndarray, attacks: Mapping[str, Callable]) -> Evaluation:
     """What `evaluate` finds from the predicted label, given what it found from the `true` one on the same `x` (n, d).
 
-    The two conventions differ on misclassified images only, so these alone are attacked anew, by those of `attacks`
-    that ran on all images.
+    The two conventions differ on misclassified images only, so these alone are attacked anew.
     """
     wrong = onp.flatnonzero(true.predicted != true.labels)
     anew = evaluate(model, x[wrong], true.labels[wrong], attacks, "predicted").attacks if len(wrong) else {}
     found = {}
     for name in attacks:
         values = {key: value.copy() for key, value in vars(true.attacks[name]).items() if key != "convention"}
+        rows = wrong[wrong < len(values["ratios"])]
         for key, value in values.items():
-            value[wrong] = getattr(anew[name], key) if len(wrong) else value[wrong]
+            value[rows] = getattr(anew[name], key)[: len(rows)] if len(rows) else value[rows]
         said = true.attacks[name].convention.replace("from the true label", "from the predicted label")
         found[name] = Robustness(**values, convention=said)
-    return Evaluation(true.predicted, true.labels, found)
+    return Evaluation(true.predicted, true.labels, found, true.confidence)
 
 
 def _join(parts: list[AttackResult]) -> AttackResult:

@@ -32,7 +32,9 @@ class Experiment:
     seeds: int = 1
     """Independent runs: seeds 0, 1, …"""
     test_images: int = 1000
-    """Images of the test split on which DeepFool and the high-confidence attack run."""
+    """Images of the test split on which DeepFool, DDN and the high-confidence attack run."""
+    strongest_images: int = 1000
+    """The first of them, on which the strongest attack runs."""
     slow_images: int = 100
     """The first of them, on which Carlini & Wagner's attack and projected gradient run."""
     search_steps: int = 9

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import numpy as onp
 
-from ..attacks import carlini_wagner, deepfool, high_confidence, projected_gradient, strongest
+from ..attacks import carlini_wagner, ddn, deepfool, high_confidence, projected_gradient, strongest
 from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params
 from ..data import Digits, Split, load, load_idx
@@ -120,8 +120,9 @@ def attack(plan: Experiment, name: str, seed: int, state: State, data: Digits) -
         iterations=plan.attack_iterations,
         learning_rate=plan.attack_learning_rate,
     )
-    fast = {"DeepFool": deepfool, "high-confidence": high_confidence, "strongest": strongest}
-    true = evaluate(model, x, y, fast | {"Carlini-Wagner": slow}, "true", {"Carlini-Wagner": plan.slow_images})
+    fast = {"DeepFool": deepfool, "DDN": ddn, "high-confidence": high_confidence, "strongest": strongest}
+    first = {"Carlini-Wagner": plan.slow_images, "strongest": plan.strongest_images}
+    true = evaluate(model, x, y, fast | {"Carlini-Wagner": slow}, "true", first)
     predicted = from_predicted(true, model, x, fast)
 
     radii = onp.linspace(0, 1.25 * max(plan.radii), 100)
