@@ -12,6 +12,7 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small import TINY
 
@@ -19,6 +20,7 @@ from reference.errors import DivergenceError
 from reference.experiment import pictures, plans
 from reference.experiment import run as experiment
 from reference.experiment.train import load_checkpoint
+from reference.plumbing.files import load_npz
 
 ROOT = Path(__file__).parent.parent
 SPEC = importlib.util.spec_from_file_location("demo", ROOT / "demo.py")
@@ -55,14 +57,19 @@ def finished(tmp_path_factory):
 
 def test_a_run_writes_and_prints_its_table(finished):
     out, printed = finished
-    assert {path.name for path in out.iterdir()} == {"table.md", "table.json", "checkpoints"}
+    assert {path.name for path in out.iterdir()} == {
+        *("table.md", "table.json", "table.npz", "training.json", "checkpoints")
+    }
     assert {path.name for path in (out / "checkpoints").iterdir()} == {"README.md", "undefended-0.npz", "critic-0.npz"}
     table = (out / "table.md").read_text(encoding="utf-8")
     assert table in printed and "| undefended       |" in table and "| adversary critic |" in table
     assert "p.png: a caption" in printed
     runs = json.loads((out / "table.json").read_text())["runs"]
     assert [run["defence"] for run in runs] == ["undefended", "critic"]
-    assert len(runs[0]["history"]) == 9
+    assert len(json.loads((out / "training.json").read_text())["critic 0"]) == 9
+    ratios = load_npz(out / "table.npz")["critic 0 strongest"]
+    found = runs[1]["from_true_label"]["attacks"]["strongest"]
+    assert len(ratios) == found["images"] and np.isclose(np.nanmean(ratios), found["rho"])
     # Not on a terminal: a line a run, no bars.
     lines = [line for line in printed.splitlines() if re.match(r"\w+, seed 0: 9 epochs with pre-training, ", line)]
     assert len(lines) == 2 and "\r" not in printed
