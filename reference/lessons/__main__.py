@@ -1,4 +1,4 @@
-"""python -m reference.lessons: exercise, check, plant."""
+"""python -m reference.lessons: list, read, page, slides; exercise, check, plant."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ import sys
 from collections.abc import Sequence
 
 from ..plumbing.command import Parser, answer
-from . import desk
+from . import desk, shelf
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m reference.lessons", description="Learn the method, by writing it.")
-    desk.add(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    shelf.add(commands)
+    desk.add(commands)
     return parser.parse_args(argv)
+
+
+def execute(args: argparse.Namespace) -> int | None:
+    return (shelf if args.command in shelf.COMMANDS else desk).execute(args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line -> the exit status."""
-    return answer("reference.lessons", lambda: desk.execute(arguments(argv)), "")
+    return answer("reference.lessons", lambda: execute(arguments(argv)), "")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ const MARKS = ["M8 1a7 7 0 1 0 .01 0z", "M2 2h12v12H2z", "M8 1l7.5 13.5H.5z", "M
                "M8 0l2.2 5.2 5.8.5-4.4 3.8 1.4 5.7L8 12.1 3 15.2l1.4-5.7L0 5.7l5.8-.5z"];
 const ACCENTS = { light: ["#4d4d4d", "#2f8fc4", "#d58a00", "#b4548a", "#00805c"],
                   dark: ["#c9c9c9", "#6cc0f0", "#f0b040", "#e597c0", "#22c79b"] };
-const networks = data.networks.map(({ name, network, critic }) => ({
-  name, slope: 0, layers: layers(network), critic: critic && { slope: critic.slope, layers: layers(critic.layers) },
+const networks = data.networks.map(({ name, place, network, critic }) => ({
+  name, place, slope: 0, layers: layers(network), critic: critic && { slope: critic.slope, layers: layers(critic.layers) },
 }));
 const shipped = data.scale === 255 ? bytes(data.images) : new Uint16Array(bytes(data.images).buffer);
 const images = data.labels.map((label, i) => ({
@@ -89,7 +89,7 @@ const moved = (i) => norm(difference(frameOf(i).x, paths[i].x)) / norm(paths[i].
 
 // ------------------------------------------------------------------------------------------------------------- drawing
 const isDark = () => (state.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-const accent = (i) => ACCENTS[isDark() ? "dark" : "light"][i % 5];
+const accent = (i) => ACCENTS[isDark() ? "dark" : "light"][networks[i].place % 5];
 
 function paint(canvas, colour) {
   canvas.width = canvas.height = SIDE;
@@ -131,7 +131,7 @@ function buildColumns() {
   networks.forEach(({ name, critic }, i) => {
     const number = (kind, label) => element("button", { class: `number ${kind}`, type: "button", "data-kind": kind, "data-label": label });
     const box = element("section", { class: "network", "aria-label": name, "data-network": i },
-      element("button", { class: "name", type: "button" }, svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: MARKS[i % 5] })), name),
+      element("button", { class: "name", type: "button" }, svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: MARKS[networks[i].place % 5] })), name),
       element("canvas", { class: "image", role: "img" }),
       element("div", { class: "says" }, element("b"), number("p")),
       element("div", { class: "result" }, element("canvas", { class: "change", role: "img", "aria-label": "what was changed" }),
@@ -146,7 +146,7 @@ function buildColumns() {
   });
 }
 
-function choose(i, kind === "score" ? "critic" : kind) {
+function choose(i, kind) {
   state.network = i;
   lit = kind ?? null;
   show();
@@ -207,9 +207,10 @@ function showChart() {
   const box = $("chart").querySelector("svg"), width = box.clientWidth || 600, height = box.clientHeight || 240;
   if (!box.clientWidth) return;
   const left = 46, right = 14, top = 14, bottom = 34, reach = scaleOfMoves() * 1.08;
-  const floor = Math.max(1e-9, Math.min(1e-3, ...paths.map(({ path, target }) => path[0].p[target])));
+  const floor = Math.max(1e-4, Math.min(1e-3, ...paths.map(({ path, target }) => path[0].p[target])));
   const down = Math.floor(Math.log10(floor));
   const X = (ratio) => left + (ratio / reach) * (width - left - right);
+  // Below the axis a curve runs along its foot.
   const Y = (logP) => top + Math.min(1, logP / (down * Math.LN10)) * (height - top - bottom);
   box.setAttribute("viewBox", `0 0 ${width} ${height}`);
   box.replaceChildren();
@@ -234,7 +235,7 @@ function showChart() {
       const ahead = now.phi / now.n / size;
       box.append(svg("line", { x1: px, y1: py, x2: X(moved(i) + ahead), y2: Y(Math.log(C)), stroke: accent(i), class: "tangent" }));
     }
-    box.append(svg("path", { d: MARKS[i % 5], fill: accent(i), transform: `translate(${px - 6.5} ${py - 6.5}) scale(.81)` }));
+    box.append(svg("path", { d: MARKS[networks[i].place % 5], fill: accent(i), transform: `translate(${px - 6.5} ${py - 6.5}) scale(.81)` }));
   }
   box.append(svg("text", { x: left + 4, y: goal + (goal < top + 20 ? 16 : -5) }, `C = ${percent(C, C > 0.99 ? 1 : 0)}`));
   const targets = new Set(paths.map(({ target }) => target));

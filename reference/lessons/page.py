@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as onp
 
-from ..errors import InputError
 from ..experiment.tables import NAMES
 from ..experiment.train import load_checkpoint
 from ..method.network import Params
@@ -27,7 +26,7 @@ from ..studies.survey import load_networks
 HERE = Path(__file__).parent
 SHIPPED = HERE / "networks.npz"
 IMAGES = 50  # test images on the page, as many of each class
-START = {"digit": 4, "target": 9}
+START = {"digit": 20, "target": 9}  # the first 4
 
 
 class Content(NamedTuple):
@@ -69,7 +68,11 @@ def load(path: Path) -> Content:
 
 def save(path: Path, content: Content) -> None:
     """Write the content to one npz file: NAME.W0, NAME.b0, … and D.W0, … in float16, images in uint8."""
-    arrays = {"images": onp.round(content.images * 255).astype(onp.uint8), "labels": content.labels, "made": content.made}
+    arrays = {
+        "images": onp.round(content.images * 255).astype(onp.uint8),
+        "labels": content.labels,
+        "made": content.made,
+    }
     for name, params in (content.networks | ({"D": content.critic} if content.critic else {})).items():
         for i, (W, b) in enumerate(params):
             arrays |= {f"{name}.W{i}": W.astype(onp.float16), f"{name}.b{i}": b.astype(onp.float16)}
@@ -113,12 +116,13 @@ def page(content: Content) -> str:
         "networks": [
             {
                 "name": NAMES.get(name, name),
+                "place": list(NAMES).index(name) if name in NAMES else i,
                 "network": _layers(params),
                 "critic": {"slope": AdversaryCritic().slope, "layers": _layers(content.critic)}
                 if name == "critic" and content.critic
                 else None,
             }
-            for name, params in content.networks.items()
+            for i, (name, params) in enumerate(content.networks.items())
         ],
         "images": _base64(pixels),
         "scale": scale,

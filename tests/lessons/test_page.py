@@ -1,0 +1,207 @@
+"""The page `attack.html`: its paths are the library's, and a browser shows it, by keyboard, in dark, on a phone."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from reference.attacks import high_confidence
+from reference.attacks.nearest import nearest_class
+from reference.by_hand.model import from_params
+from reference.data import load
+from reference.experiment.train import train
+from reference.lessons import page
+from reference.method.generator import unrolled
+from reference.method.settings import AdversaryCritic, Training, Undefended
+
+BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+needs_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and its driver")
+
+ANSWER = """
+import { readFileSync } from "node:fs";
+import { highConfidence, unrolled, nearestClass } from "MODULE";
+const { networks, images, labels, C } = JSON.parse(readFileSync(0, "utf8"));
+const answers = networks.map((list) => {
+  const layers = list.map(({ W, b }) => (
+    { W: Float64Array.from(W.flat()), b: Float64Array.from(b), inputs: W.length, outputs: b.length }));
+  return images.map((image, i) => {
+    const x = Float64Array.from(image), network = { layers }, target = nearestClass(network, x, labels[i]);
+    const found = highConfidence(network, x, target, C), trained = unrolled(network, x, target, C);
+    return { target, steps: found.path.length - 1, success: found.success, x: Array.from(found.path.at(-1).x),
+             trained: Array.from(trained.path.at(-1).x) };
+  });
+});
+console.log(JSON.stringify(answers));
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What a demo leaves, of two networks, a few epochs old."""
+    folder, training = tmp_path_factory.mktemp("results"), Training(hidden=(32, 24), epochs=3, learning_rate=1e-3)
+    data = load(14)
+    for name, defence in {"undefended": Undefended(), "critic": AdversaryCritic(hidden=(32,))}.items():
+        train(data, defence, training, checkpoint=folder / "checkpoints" / f"{name}-0.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def content(results):
+    return page.from_results(results)
+
+
+@needs_node
+@pytest.mark.parametrize("which", ["own", "shipped"])
+def test_the_pages_paths_are_the_librarys(content, which):
+    if which == "shipped":
+        if not page.SHIPPED.exists():
+            pytest.skip("no shipped networks")
+        content = page.shipped()
+    C, rows = 0.8, np.arange(0, 50, 5 if which == "shipped" else 3)
+    x, y = content.images[rows], content.labels[rows]
+    asked = {
+        "networks": [[{"W": W.tolist(), "b": b.tolist()} for W, b in p] for p in content.networks.values()],
+        "images": x.tolist(),
+        "labels": y.tolist(),
+        "C": C,
+    }
+    source = ANSWER.replace("MODULE", (page.HERE / "method.mjs").as_uri())
+    run = ["node", "--input-type=module", "-e", source]
+    done = subprocess.run(run, input=json.dumps(asked), capture_output=True, text=True, check=True)
+    for params, answers in zip(content.networks.values(), json.loads(done.stdout), strict=True):
+        model = from_params(params)
+        expected = high_confidence(model, x, ("true", y), C)
+        targets = nearest_class(model, x, y)
+        assert [a["target"] for a in answers] == targets.tolist()
+        assert [a["success"] for a in answers] == expected.success.tolist()
+        assert np.abs(np.array([a["x"] for a in answers]) - expected.last).max() < 1e-9
+        trained = unrolled(params, x, targets, np.full(len(x), C))
+        assert np.abs(np.array([a["trained"] for a in answers]) - trained).max() < 1e-9
+
+
+def test_saved_content_comes_back_to_the_bit(content, tmp_path):
+    page.save(tmp_path / "networks.npz", content)
+    again = page.load(tmp_path / "networks.npz")
+    assert list(again.networks) == list(content.networks) and again.made == content.made
+    for name, params in content.networks.items():
+        for one, other in zip(params, again.networks[name], strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert np.array_equal(again.critic[0][0], content.critic[0][0])
+
+
+def test_nothing_is_loaded_from_anywhere(content):
+    text = page.page(content)
+    assert "default-src 'none'" in text
+    assert not re.search(r"""(src|href|import)\s*[=(]?\s*["']?(http|//)""", text)
+    assert not re.search(r"\b(fetch|XMLHttpRequest|sendBeacon|WebSocket|eval)\b", text)
+
+
+@pytest.fixture
+def browser(content, tmp_path):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+    from selenium.webdriver.chrome.service import Service
+
+    path = tmp_path / "attack.html"
+    path.write_text(page.page(content), encoding="utf-8")
+    opened = []
+
+    def start(address="", width=1200, height=800, dark=False, reduced=False):
+        options = webdriver.ChromeOptions()
+        options.binary_location = BROWSER
+        for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
+            options.add_argument(f"--{argument}")
+        options.add_argument(f"--user-data-dir={tmp_path / f'profile{len(opened)}'}")
+        driver = webdriver.Chrome(options, Service(DRIVER))
+        opened.append(driver)
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        motion = [{"name": "prefers-reduced-motion", "value": "reduce" if reduced else "no-preference"}]
+        colours = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": motion + colours})
+        driver.get(path.as_uri() + address)
+        return driver
+
+    yield start
+    for driver in opened:
+        complaints = driver.get_log("browser")
+        driver.quit()
+        assert complaints == []
+
+
+def text(driver, selector):
+    return driver.execute_script("return document.querySelector(arguments[0]).textContent", selector)
+
+
+def last_step(driver):
+    return int(driver.execute_script("return document.getElementById('slider').max"))
+
+
+def press(driver, *keys):
+    from selenium.webdriver import ActionChains
+
+    for key in keys:
+        ActionChains(driver).send_keys(key).perform()
+
+
+@needs_browser
+def test_the_story_by_keyboard_and_by_address(browser):
+    from selenium.webdriver import Keys
+
+    driver = browser("#step=0")
+    assert text(driver, "#title") == "What must change before a network calls this 4 a 9?"
+    assert text(driver, ".moved") == "0.0 %"
+    press(driver, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
+    assert text(driver, "#where") == f"step 1 of {last_step(driver)}" and "step=1" in driver.current_url
+    assert text(driver, "#verdict") == ""
+    press(driver, Keys.END)
+    assert text(driver, "#verdict").startswith("The attack has ended. undefended: taken for 9 after a change of ")
+    end = text(driver, "#columns")
+    press(driver, Keys.HOME)
+    assert text(driver, ".moved") == "0.0 %"  # back to the same start
+    address = "#digit=11&target=7&confidence=0.95&attack=training&step=3&network=0&hide=chart,aside"
+    driver.execute_script("location.hash = arguments[0]", address)
+    assert "calls this 2 a 7" in text(driver, "#title") and text(driver, "#formulas-title") == "undefended, step 3"
+    assert not driver.execute_script("return document.getElementById('chart').checkVisibility()")
+    driver.execute_script("location.hash = 'step=500'")
+    assert text(driver, "#columns") == end
+
+
+@needs_browser
+def test_a_number_opens_its_formula_with_the_numbers_in_it(browser, content):
+    from selenium.webdriver import Keys
+
+    driver = browser("#step=4&network=1")
+    driver.execute_script("document.querySelector('[data-network=\"0\"] .moved').focus()")
+    press(driver, Keys.ENTER)
+    assert text(driver, "#formulas-title") == "undefended, step 4"
+    row = text(driver, "#formulas .lit")
+    r, x, percent = map(float, re.search(r"= ([\d.]+) / ([\d.]+) = ([\d.]+) %", row).groups())
+    image = content.images[page.START["digit"]]
+    assert x == pytest.approx(np.linalg.norm(image), abs=5e-3) and percent == pytest.approx(100 * r / x, abs=0.2)
+    path = high_confidence(from_params(content.networks["undefended"]), image[None], ("true", np.array([4])), 0.8,
+                           targets=np.array([9]), iterations=4)  # fmt: skip
+    assert r == pytest.approx(np.linalg.norm(path.last - image), abs=5e-3)
+
+
+@needs_browser
+def test_a_phone_shows_all_and_reduced_motion_shows_the_end(browser):
+    driver = browser(width=360, height=740, reduced=True, dark=True)
+    assert text(driver, "#where").strip() == f"step {last_step(driver)} of {last_step(driver)}"
+    assert driver.execute_script("return document.documentElement.scrollWidth") == 360
+    assert driver.execute_script("return document.body.classList.contains('dark')")
+    assert driver.execute_script("return document.querySelector('.moved').getBoundingClientRect().bottom") < 740
+
+
+@needs_browser
+def test_untouched_the_page_plays_its_story(browser):
+    driver = browser("#attack=training&confidence=0.5")
+    until = time.monotonic() + 20
+    while not text(driver, "#verdict") and time.monotonic() < until:
+        time.sleep(0.1)
+    assert text(driver, "#where") == f"step {last_step(driver)} of {last_step(driver)}"
+    assert text(driver, "#verdict").count("taken for 9") >= 1  # five steps do not always reach it
