@@ -30,7 +30,8 @@ def test_the_runtime_needs_four_packages():
 
 def test_extras():
     extras = {key: names(value) for key, value in CONFIG["options.extras_require"].items()}
-    assert extras == {"demo": ["tqdm"], "test": ["pytest", "hypothesis", "pytest-cov", "selenium"]}
+    teach = ["markdown-it-py", "mdit-py-plugins", "latex2mathml", "pygments", "nbformat"]
+    assert extras == {"demo": ["tqdm"], "teach": teach, "test": ["pytest", "hypothesis", "pytest-cov", "selenium"]}
 
 
 def test_metadata_stands_in_one_place():
