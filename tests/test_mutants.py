@@ -1,34 +1,34 @@
-"""The tests of the tests: each deliberate mistake of `mutants` turns its property test red, and nothing else does."""
+"""The tests of the tests: each mistake of the catalogue turns its property test red, by a failed assertion."""
 
 import multiprocessing
 import os
 import sys
-from collections import Counter
 
 import mutants
 import pytest
-from mutants import MUTANTS, Mutant, StaleMutant
+
+from reference.conformance.make.mistakes import CATALOGUE
+from reference.conformance.make.variants import edited
+from reference.errors import InputError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a fork server")
 
-KILLERS = tuple(dict.fromkeys(m.killer for m in MUTANTS))
-NAMES = [m.name for m in MUTANTS]
-TIMEOUT = 300  # seconds; a mutant may loop for ever
+KILLED = [m for m in CATALOGUE if m.killer]
+KILLERS = tuple(dict.fromkeys(m.killer for m in KILLED))
+TIMEOUT = 300  # seconds; a mistake may loop for ever
 RED = {"AssertionError", "Failed"}  # "Failed": an exception that should have been raised was not
 
 
 @pytest.fixture(scope="session")
-def mutant_outcomes(request):
-    """The outcome of each selected mutant, by name: one process a core works ahead while the tests ask one by one.
+def outcomes(request):
+    """The outcome of each selected mistake, by id: one process a core works ahead while the tests ask one by one.
 
     Each job has a fresh process, forked from a server that has imported pytest, hypothesis, NumPy, SciPy and autograd
     but not the library.
     """
-    asked = [
-        item.callspec.params for item in request.session.items if "mutant_outcomes" in getattr(item, "fixturenames", ())
-    ]
-    jobs = {p["tests"]: (p["tests"], {}) for p in asked if "tests" in p}
-    jobs |= {m.name: ((m.killer,), mutants.sources(m)) for m in (p["mutant"] for p in asked if "mutant" in p)}
+    asked = [item.callspec.params for item in request.session.items if "outcomes" in getattr(item, "fixturenames", ())]
+    jobs = {p["tests"]: (p["tests"], ()) for p in asked if "tests" in p}
+    jobs |= {m.id: ((m.killer,), m.edits) for m in (p["mistake"] for p in asked if "mistake" in p)}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(mutants.PRELOAD)
     with pytest.MonkeyPatch.context() as patch:
@@ -39,33 +39,30 @@ def mutant_outcomes(request):
 
 
 @pytest.mark.parametrize("tests", [KILLERS[0::2], KILLERS[1::2]], ids=["even", "odd"])
-def test_without_a_mutant_every_killer_passes(tests, mutant_outcomes):
+def test_without_a_mistake_every_killer_passes(tests, outcomes):
     """Otherwise a kill would mean nothing."""
-    outcome = mutant_outcomes(tests)
+    outcome = outcomes(tests)
     assert (outcome.code, outcome.failures, outcome.errors) == (0, [], []), outcome.output
     assert outcome.passed >= len(tests)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=NAMES)
-def test_the_mutant_is_killed(mutant, mutant_outcomes):
-    outcome = mutant_outcomes(mutant.name)
+@pytest.mark.parametrize("mistake", KILLED, ids=lambda m: m.id)
+def test_the_mistake_is_noticed(mistake, outcomes):
+    outcome = outcomes(mistake.id)
     assert not outcome.errors, outcome.errors
-    assert outcome.code == 1 and outcome.failures, f"{mutant.name} survives {mutant.killer}: {mutant.mistake}"
+    assert outcome.code == 1 and outcome.failures, f"{mistake.id} survives {mistake.killer}"
     assert {kind for _, kind, _ in outcome.failures} <= RED, f"not a failed assertion: {outcome.failures}"
 
 
-def test_the_table():
-    assert len(MUTANTS) >= 30
-    assert [name for name, count in Counter(NAMES).items() if count > 1] == []
-    assert not any("authors_values" in m.killer for m in MUTANTS), "property tests, not the authors' values"
-    assert all(m.mistake.endswith(".") for m in MUTANTS)
+def test_the_catalogue():
+    """Every name is of one mistake, and no mistake is held by the authors' values alone."""
+    assert len({m.id for m in CATALOGUE}) == len(CATALOGUE)
+    assert not any("authors_values" in m.killer for m in CATALOGUE)
+    assert all(m.killer or m.edits[0][0].startswith("conformance/") for m in CATALOGUE)
 
 
-def test_a_stale_mutant_is_an_error():
-    once = Mutant("x", "", "errors.py", "class InputError", "class Other", "")
-    assert "class Other" in next(iter(mutants.sources(once).values()))
+def test_a_stale_mistake_is_an_error():
+    assert "class Other" in edited([("errors.py", "class InputError", "class Other")])["errors.py"]
     for old in ("no such text", "Error", ""):
-        with pytest.raises(StaleMutant):
-            mutants.sources(once._replace(old=old))
-    with pytest.raises(SyntaxError):
-        mutants.sources(once._replace(new="class ("))
+        with pytest.raises(InputError, match="times, not once"):
+            edited([("errors.py", old, "x")])

@@ -315,6 +315,14 @@ def test_steps_are_limited():
     np.testing.assert_allclose(np.linalg.norm(r, axis=1), 1.02 * (1e-5 + 1e-4), rtol=1e-9)
 
 
+def test_the_published_limits_are_the_defaults():
+    """Far from every boundary, one step is 1.02 · 0.1 long, DeepFool's 1.02 · (0.1 + 1e-4)."""
+    f, x, labels = (lambda v: np.array([[9.0, -9.0]]) + v @ np.eye(2)), np.full((1, 2), 0.5), np.array([0])
+    for attack, length in ((deepfool, 0.1001), (high_confidence, 0.1)):
+        last = attack(f, x, labels, iterations=1).last
+        np.testing.assert_allclose(np.linalg.norm(last - x), 1.02 * length, rtol=1e-6)
+
+
 def test_carlini_wagner_with_a_margin():
     f, x, labels, _ = problems.linear(k=3)
     result = carlini_wagner(f, x, labels, confidence=0.05, search_steps=5, iterations=60)

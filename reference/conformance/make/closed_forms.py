@@ -17,7 +17,7 @@ def check_gradient(held, call: str, term: str, inputs: dict, gradient, id: str) 
     rng, recorded = np.random.default_rng(0), []
 
     def loss(s, direction, hold):
-        held("numerics").HOLD = hold
+        held("method.numerics").HOLD = hold
         moved = [(W + s * V, b + s * c) for (W, b), (V, c) in zip(inputs[owner], direction)]
         return getattr(adapter, call.replace("gradients", "losses"))(**inputs | {owner: moved})[term]
 

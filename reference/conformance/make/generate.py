@@ -54,14 +54,14 @@ PROBED: list[Edit] = [
     ("method/network.py", "from .numerics import one_hot, relu", "from .numerics import PROBE, one_hot, relu"),
     ("method/network.py", "x = relu(x @ V + c)", "x = relu(PROBE(x @ V + c))"),
     ("method/critic.py", "from .numerics import leaky_relu, pick", "from .numerics import PROBE, leaky_relu, pick"),
-    ("method/critic.py", "x = leaky_relu(x)", "x = leaky_relu(PROBE(x))"),
-    ("attacks/high_confidence.py", "from ..numerics import (", "from ..numerics import (\n    PROBE,"),
-    ("attacks/high_confidence.py", "sigmoid(confidence - p)",
+    ("method/critic.py", "x = leaky_relu(x, slope)", "x = leaky_relu(PROBE(x), slope)"),
+    ("method/generator.py", "from .numerics import (", "from .numerics import (\n    PROBE,"),
+    ("method/generator.py", "sigmoid(confidence - p)",
      "sigmoid(PROBE(confidence - p, nonzero(confidence - p)))"),
     # The cycle of an example that never moved ties exactly, everywhere.
-    ("attacks/high_confidence.py", "def newton_step(",
+    ("method/generator.py", "def newton_step(",
      "def nonzero(v):\n    v = stop_gradient(v)\n    return v + (v == 0)\n\n\ndef newton_step("),
-    ("method/targets.py", "from ..numerics import one_hot, softmax", "from ..numerics import PROBE, one_hot, softmax"),
+    ("method/targets.py", "from .numerics import one_hot, softmax", "from .numerics import PROBE, one_hot, softmax"),
     ("method/targets.py", "-onp.inf, z)\n    return onp.where(onp.isfinite",
      "-onp.inf, z)\n    PROBE(z, onp.diff(onp.sort(away, axis=1)[:, :2], axis=1))\n    return onp.where(onp.isfinite"),
     ("method/losses.py", "from .numerics import log_softmax,", "from .numerics import PROBE, log_softmax,"),
@@ -138,7 +138,7 @@ def margins(p: Problem, given: Given, probed) -> np.ndarray:
     def near(v):
         np.minimum(nearest, np.abs(v).reshape(len(v), -1).min(axis=1), out=nearest)
 
-    probed("numerics").NEAR = near
+    probed("method.numerics").NEAR = near
     answers(probed("conformance.adapters.ours").method, p, given)
     return nearest
 
@@ -322,11 +322,11 @@ def seek(name: str, tries: int = 200) -> tuple[int, tuple[int, ...]]:
                 rows = rng.permutation(good)[: len(p.rows)]
                 candidate = replace(p, seed=seed, rows=tuple(rows.tolist()))
                 given = build(candidate)
-                probed("numerics").NEAR = lambda v: None
+                probed("method.numerics").NEAR = lambda v: None
                 if p.fits is not None and not p.fits(given, facts(adapter, given)):
                     continue
                 near = np.inf if p.flags else margins(candidate, given, probed).min()
-                probed("numerics").NEAR = lambda v: None
+                probed("method.numerics").NEAR = lambda v: None
                 if near >= MARGIN and rounding(adapter, candidate, given, answers(adapter, candidate, given)) <= STEADY:
                     return seed, candidate.rows
     raise InputError(f"no seed from {p.seed} to {seed} fits {name}")

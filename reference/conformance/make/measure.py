@@ -1,6 +1,6 @@
-"""Plants every known mistake in the PyTorch adapter and in the JAX one, and counts what is found.
+"""Plants every known mistake in the PyTorch adapter, and counts what is found.
 
-    python -m reference.conformance.make.measure [--adapter pytorch|jax] [--only MISTAKE]
+    python -m reference.conformance.make.measure [--only MISTAKE]
 
 A planted mistake must be failed, and should be named first.  A call that runs none of the functions that a mistake
 changes is not made again.  Exit status 0 if all fail and 95 % are named first, 1 if not, 2 if nothing could be planted.
@@ -26,7 +26,6 @@ from .variants import ROOT, Edit, variant
 
 TORCH, MORE = "conformance/adapters/pytorch.py", "conformance/adapters/pytorch_defences.py"
 SHARED, ATTACKS = "conformance/adapters/tensors.py", "conformance/adapters/evaluation.py"
-JAX, JAX_MORE = "conformance/adapters/jax.py", "conformance/adapters/jax_defences.py"
 
 # fmt: off
 NUMPY: dict[str, list[Edit]] = {
@@ -188,124 +187,19 @@ PYTORCH: dict[str, list[Edit]] = NUMPY | {
     "adam-without-bias-correction": [(TORCH, "lr=rate,", "lr=rate * (1 - beta1 ** (t + 1)) / (1 - beta2 ** (t + 1)) ** 0.5,")],
     "adam-restarted": [(TORCH, "steps = [torch.tensor(float(t))", "t = 0\n    steps = [torch.tensor(float(t))")],
 }
-JAX_CE = '"cross_entropy": -jnp.mean(pick(jax.nn.log_softmax(z), y))'
-JAX_GOES = "active = active * (s + stop_gradient(jnp.round(s) - s))"
-JAX_PHI, JAX_N = "phi = jnp.abs(log_p - jnp.log(C))[:, None]", "n = jnp.sqrt(eps + jnp.sum(w * w, axis=1, keepdims=True))"
-JAX_RETURN = "return (eps**0.5 + phi / n) * w / n,"
-JAX_FOOL, JAX_BACK = "masked_mean(jax.nn.softplus(-D), changed)", "x_back = unrolled(params, stop_gradient(x_hat), predicted, own, **attack)"
-JAX_CYCLE = "masked_mean(jnp.sum((x - x_back) ** 2, axis=1), changed)"
-JAX_SCORE = "x = (jnp.where(x > 0, x, 0.2 * x) if i else x) + e"
-JAX_REAL, JAX_FAKE = "jnp.mean(jax.nn.softplus(-D[:n]))", "jnp.mean(jax.nn.softplus(D[n:]))"
-JAX_SLOPE = "pull_back(jnp.ones_like(D))[0]"
-JAX_PENALTY = f"penalty = (norm({JAX_SLOPE}) - 1) ** 2"
-JAX_PENALTIES = "jnp.mean(penalty[:n])", "jnp.mean(penalty[n:])"
-JAX_SCALE = "scale = rate * (1 - beta2 ** (t + 1)) ** 0.5 / (1 - beta1 ** (t + 1))"
-JAX_VIRTUAL = "unit(jax.grad(lambda r: kl(z0, logits(params, x + r)))(xi * unit(start)))"
-
-
-def shared(mistake: str) -> list[Edit]:
-    """The edits of a mistake in PyTorch that are not in PyTorch's own files."""
-    return [edit for edit in PYTORCH[mistake] if edit[0] in (SHARED, ATTACKS)]
-
-
-JAXED: dict[str, list[Edit]] = {name: edits for name, edits in PYTORCH.items() if edits == shared(name)} | {
-    "relu-gradient-half-at-zero": [(JAX, "jax.nn.relu(x @ V + c)", "jnp.maximum(x @ V + c, 0)")],
-    "relu-gradient-one-at-zero": [(JAX, "x = jax.nn.relu(x @ V + c)", "x = x @ V + c\n        x = jnp.where(x >= 0, x, 0)")],
-    "relu-on-the-logits": [(JAX, "return x @ W + b", "return jax.nn.relu(x @ W + b)")],
-    "critic-slope-0.01": [(JAX, "0.2 * x", "0.01 * x")],
-    "critic-with-relu": [(JAX, "0.2 * x", "0 * x")],
-    "noise-off": [(JAX, JAX_SCORE, JAX_SCORE.removesuffix(" + e"))],
-    "noise-before-activation": [(JAX, JAX_SCORE, "x = x + e\n        x = jnp.where(x > 0, x, 0.2 * x) if i else x")],
-    "critic-gradient-of-all-classes": shared("critic-gradient-of-all-classes") + [
-        (JAX, JAX_SLOPE, "jax.vjp(lambda v: scores(critic, v, noise).sum(1), both)[1](jnp.ones_like(D))[0]")],
-    "own-target-confidence-detached": [(JAX, "own if C is None else C", "stop_gradient(own) if C is None else C")],
-    "overshoot-missing": [(JAX, RESULT, "    x_hat = x + r\n    return"), (JAX, ITERATE, "        x_hat = x + r\n        if")],
-    "overshoot-at-the-end-only": [(JAX, ITERATE, "        x_hat = x + r\n        if")],
-    "overshoot-twice": [(JAX, STEP, "r = r + (1 + overshoot) * active[:, None] * step")],
-    "sqrt-eps-missing": [(JAX, JAX_RETURN, "return (phi / n) * w / n,")],
-    "eps-outside-the-norm": [(JAX, JAX_N, "n = eps + norm(w)[:, None]")],
-    "step-divided-by-the-norm-once": [(JAX, JAX_RETURN, "return (eps**0.5 + phi) * w / n,")],
-    "phi-without-absolute-value": [(JAX, JAX_PHI, "phi = (jnp.log(C) - log_p)[:, None]"), *shared("phi-without-absolute-value")],
-    "gradient-of-the-logit": [(JAX, "dtype=z.dtype) - p)", "dtype=z.dtype))"), *shared("gradient-of-the-logit")],
-    "box-in-training": [(JAX, RESULT, "    x_hat = (x + (1 + overshoot) * r).clip(0, 1)\n    return")],
-    "step-limit-in-training": [(JAX, STEP, "r = r + active[:, None] * step * jnp.minimum(1, 0.1 / norm(step))[:, None]")],
-    "never-stops": [(JAX, JAX_GOES, "pass")],
-    "indicator-not-cumulative": [(JAX, JAX_GOES, "active = s + stop_gradient(jnp.round(s) - s)")],
-    "argmax-required-to-stop": [(JAX, JAX_GOES, "go = s + stop_gradient(jnp.round(s) - s)\n        active = active * (go + (1 - stop_gradient(go)) * (logits(params, x_hat).argmax(1) != targets))")],
-    "stops-at-the-boundary": [(JAX, JAX_GOES, "active = active * (logits(params, x_hat).argmax(1) != targets)")],
-    "tie-goes-on": [(JAX, JAX_GOES, "active = active * (s + stop_gradient((s >= 0.5) - s))")],
-    "attack-detached": [(JAX, JUDGE, "stop_gradient(x_hat), noise), y_hat)")],
-    "iterates-not-detached": [(JAX, 'if gradient != "full":', "if False:")],
-    "second-order-term-dropped": [(JAX, JAX_N, f"w = stop_gradient(w)\n    {JAX_N}")],
-    "phi-detached": [(JAX, JAX_PHI, "phi = stop_gradient(jnp.abs(log_p - jnp.log(C)))[:, None]")],
-    "norm-detached": [(JAX, JAX_N, f"{JAX_N}\n    n = stop_gradient(n)")],
-    "indicator-without-gradient": [(JAX, JAX_GOES, "active = active * (p < C)")],
-    "indicator-without-sigmoid-slope": [(JAX, JAX_GOES, "active = active * (C - p + stop_gradient((p < C) - (C - p)))")],
-    "indicator-cumulative-forwards-only": [(JAX, JAX_GOES, "active = stop_gradient(active) * (s + stop_gradient(jnp.round(s) - s))")],
-    "softmax-twice": [(JAX, JAX_CE, JAX_CE.replace("(z)", "(jax.nn.softmax(z))")), (JAX_MORE, "loss = cross_entropy(z, y)", "loss = cross_entropy(jax.nn.softmax(z), y)")],
-    "cross-entropy-summed": [(JAX, JAX_CE, JAX_CE.replace("mean", "sum")), (JAX_MORE, "loss = cross_entropy(z, y)", "loss = len(y) * cross_entropy(z, y)")],
-    "logarithm-of-softmax": [(JAX, JAX_CE, JAX_CE.replace("pick(jax.nn.log_softmax(z), y)", "jnp.log(pick(jax.nn.softmax(z), y) + 1e-12)"))],
-    "target-instead-of-predicted-class": [(JAX, JUDGE, "x_hat, noise), generate.targets)"), (JAX, GENERATED, KEPT)],
-    "label-instead-of-predicted-class": [(JAX, JUDGE, "x_hat, noise), y)")],
-    "original-instead-of-predicted-class": [(JAX, JUDGE, "x_hat, noise), predicted)")],
-    "critic-term-over-all": [(JAX, JAX_FOOL, "jnp.mean(jax.nn.softplus(-D))")],
-    "cycle-over-all": [(JAX, JAX_CYCLE, JAX_CYCLE.replace("changed", "changed | True"))],
-    "kept-divided-by-n": [(JAX, "jnp.maximum(jnp.sum(mask), 1)", "len(mask)")],
-    "kept-against-label": [(JAX, "changed = y_hat != predicted", "changed = y_hat != y")],
-    "kept-at-target-only": [(JAX, "changed = y_hat != predicted", "changed = y_hat == generate.targets"), (JAX, GENERATED, KEPT)],
-    "saturating-loss": [(JAX, JAX_FOOL, "masked_mean(-jax.nn.softplus(D), changed)")],
-    "fool-loss-sign": [(JAX, JAX_FOOL, "masked_mean(jax.nn.softplus(D), changed)")],
-    "cycle-input-attached": [(JAX, JAX_BACK, JAX_BACK.replace("stop_gradient(x_hat)", "x_hat"))],
-    "cycle-confidence-detached": [(JAX, JAX_BACK, JAX_BACK.replace("own", "stop_gradient(own)"))],
-    "cycle-result-detached": [(JAX, JAX_CYCLE, JAX_CYCLE.replace("x_back", "stop_gradient(x_back)"))],
-    "cycle-to-the-attacks-confidence": [(JAX, JAX_BACK, JAX_BACK.replace("own", "generate.C")), (JAX, GENERATED, KEPT)],
-    "cycle-towards-the-label": [(JAX, JAX_BACK, JAX_BACK.replace("predicted", "y"))],
-    "cycle-plain-norm": [(JAX, JAX_CYCLE, "masked_mean(norm(x - x_back), changed)")],
-    "cycle-mean-over-pixels": [(JAX, JAX_CYCLE, JAX_CYCLE.replace("jnp.sum", "jnp.mean"))],
-    "cycle-l1": [(JAX, JAX_CYCLE, JAX_CYCLE.replace("(x - x_back) ** 2", "jnp.abs(x - x_back)"))],
-    "failed-attacks-dropped": [*shared("failed-attacks-dropped"), (JAX, f'"fake": {JAX_FAKE},', '"fake": None, "each": jax.nn.softplus(D[n:]),')],
-    "fake-by-label": [(JAX, JAX_FAKE, "jnp.mean(jax.nn.softplus(pick(scores(critic, both, noise)[n:], y)))")],
-    "real-and-fake-swapped": [(JAX, JAX_REAL, JAX_REAL.replace("-D", "D")), (JAX, JAX_FAKE, JAX_FAKE.replace("D", "-D"))],
-    "linear-critic-loss": [(JAX, JAX_REAL, "jnp.mean(-D[:n])"), (JAX, JAX_FAKE, "jnp.mean(D[n:])")],
-    "penalty-one-sided": [(JAX, JAX_PENALTY, f"penalty = jax.nn.relu(norm({JAX_SLOPE}) - 1) ** 2")],
-    "penalty-zero-centred": [(JAX, JAX_PENALTY, f"penalty = norm({JAX_SLOPE}) ** 2")],
-    "penalty-per-batch": [(JAX, JAX_PENALTY, f"g = {JAX_SLOPE}"),
-        *((JAX, old, f"(jnp.linalg.norm(g[{part}]) - 1) ** 2") for old, part in zip(JAX_PENALTIES, (":n", "n:")))],
-    "penalty-of-the-mean-norm": [(JAX, JAX_PENALTY, f"g = norm({JAX_SLOPE})"),
-        *((JAX, old, f"(jnp.mean(g[{part}]) - 1) ** 2") for old, part in zip(JAX_PENALTIES, (":n", "n:")))],
-    "penalty-not-squared": [(JAX, JAX_PENALTY, f"penalty = jnp.abs(norm({JAX_SLOPE}) - 1)")],
-    "penalty-detached": [(JAX, JAX_PENALTY, f"penalty = (norm(stop_gradient({JAX_SLOPE})) - 1) ** 2")],
-    "penalty-without-noise": [(JAX, JAX_SLOPE, "jax.vjp(lambda v: pick(scores(critic, v, [0 * e for e in noise]), labels), both)[1](jnp.ones_like(D))[0]")],
-    "critic-updated-in-the-classifier-step": [*shared("critic-updated-in-the-classifier-step"), (JAX, "scores(stop_gradient(critic), x_hat", "scores(critic, x_hat")],
-    "weight-decay-on-the-last-layer": [(JAX_MORE, "for W, _ in params[:-1])", "for W, _ in params)")],
-    "weight-decay-on-biases": [(JAX_MORE, "sum(jnp.sum(W * W) for W, _ in params[:-1])", "sum(jnp.sum(W * W) + jnp.sum(b * b) for W, b in params[:-1])")],
-    "weight-decay-without-half": [(JAX_MORE, "for W, _ in params[:-1]) / 2", "for W, _ in params[:-1])")],
-    "adversarial-examples-only": [(JAX_MORE, "(loss + cross_entropy(attacked, y)) / 2", "cross_entropy(attacked, y)")],
-    "virtual-gradient-not-normalised": [(JAX_MORE, JAX_VIRTUAL, JAX_VIRTUAL.removeprefix("unit"))],
-    "virtual-target-attached": [(JAX_MORE, "kl(stop_gradient(z), moved)", "kl(z, moved)")],
-    "virtual-kl-reversed": [(JAX_MORE, "log_p, log_q =", "log_q, log_p =")],
-    "margin-gradient-detached": [(JAX_MORE, "epsilon * size)", "epsilon * stop_gradient(size))")],
-    "margin-summed-over-classes": [(JAX_MORE, "-jnp.inf, 1 + lead + epsilon * size).max(axis=1)\n    return jnp.mean(jax.nn.relu(hinge))",
-        "0, 1 + lead + epsilon * size)\n    return jnp.mean(jax.nn.relu(hinge).sum(1))")],
-    "adam-beta1-0.9": [(JAX, "beta1=0.5", "beta1=0.9")],
-    "adam-eps-inside": [(JAX, "(jnp.sqrt(v) + eps)", "(jnp.sqrt(v) + eps * (1 - beta2 ** (t + 1)) ** 0.5)")],
-    "adam-without-bias-correction": [(JAX, JAX_SCALE, "scale = rate")],
-    "adam-restarted": [(JAX, JAX_SCALE, f"t = 0\n    {JAX_SCALE}")],
-}
 # fmt: on
-PLANTED = {"pytorch": PYTORCH, "jax": JAXED}
 
-
+ADAPTER = "conformance.adapters.pytorch_adapter"
 Location = tuple[str, int]
 """(file below reference/, first line of a function)"""
 
 
-def planted(adapter: str, mistake: str) -> tuple[bool, list[str]]:
+def planted(mistake: str) -> tuple[bool, list[str]]:
     """-> (whether the adapter with the mistake is failed, the mistakes named, the first first)"""
-    before, edits = unchanged(adapter), PLANTED[adapter][mistake]
+    before, edits = unchanged(), PYTORCH[mistake]
     changed = {place for edit in edits for place in functions(edit)}
     with variant(edits) as load_module:
-        asked = calls(guarded(load_module(f"conformance.adapters.{adapter}_adapter").adapter), "float64")
+        asked = calls(guarded(load_module(ADAPTER).adapter), "float64")
 
         def source(case):
             got, ran = before[question(case)]
@@ -320,7 +214,7 @@ def planted(adapter: str, mistake: str) -> tuple[bool, list[str]]:
 
 
 @cache
-def unchanged(adapter: str) -> dict[tuple, tuple[Any, set[Location]]]:
+def unchanged() -> dict[tuple, tuple[Any, set[Location]]]:
     """{question: (what the adapter answers as it is, the functions of this package that ran)}"""
     ran: set[Location] = set()
 
@@ -330,10 +224,9 @@ def unchanged(adapter: str) -> dict[tuple, tuple[Any, set[Location]]]:
 
     found = {}
     with variant() as load_module:
-        module = load_module(f"conformance.adapters.{adapter}_adapter")
+        module = load_module(ADAPTER)
         for case in load().values():
             if question(case) not in found:
-                # A new adapter each time: JAX runs a function that it compiles once only.
                 source = calls(guarded(module.adapter), "float64")
                 ran.clear()
                 sys.setprofile(notice)
@@ -375,17 +268,17 @@ def guarded(adapter):
     return asked
 
 
-def measure(adapter: str, only: str | None = None) -> bool:
+def measure(only: str | None = None) -> bool:
     """Plant all mistakes, or one, and print what came of it -> whether all fail and 95 % are named first."""
-    names = [only] if only else list(PLANTED[adapter])
+    names = [only] if only else list(PYTORCH)
     failed, first, start = 0, 0, time.perf_counter()
     for name in names:
-        found, named = planted(adapter, name)
+        found, named = planted(name)
         failed, first = failed + found, first + (named[:1] == [name])
         if not found or named[:1] != [name]:
             verdict = "failed" if found else "NOT FAILED"
-            print(f"{adapter}: {name} is {verdict}, named {', '.join(named[:3]) or '-'}", flush=True)
-    print(f"{adapter}: of {len(MISTAKES)} known mistakes {len(names)} planted, {failed} failed ({failed / len(names):.1%}), "
+            print(f"{name} is {verdict}, named {', '.join(named[:3]) or '-'}", flush=True)
+    print(f"Of {len(MISTAKES)} known mistakes {len(names)} planted, {failed} failed ({failed / len(names):.1%}), "
           f"{first} named first ({first / len(names):.1%}), {time.perf_counter() - start:.0f} s", flush=True)  # fmt: skip
     return failed == len(names) and first >= 0.95 * len(names)
 
@@ -393,18 +286,14 @@ def measure(adapter: str, only: str | None = None) -> bool:
 def execute(argv: Sequence[str] | None) -> int:
     """Plant, count -> the exit status."""
     parser = Parser(prog="python -m reference.conformance.make.measure", description=__doc__.splitlines()[0])
-    parser.add_argument("--adapter", choices=list(PLANTED), help="default: both")
     parser.add_argument("--only", metavar="MISTAKE", help="plant one")
     args = parser.parse_args(argv)
     if args.only and args.only not in BY_ID:
         raise InputError(f"--only {args.only}: no such mistake; reference/conformance/mistakes.json lists them")
-    good = True
-    for adapter in [args.adapter] if args.adapter else PLANTED:
-        try:
-            good &= measure(adapter, args.only)
-        except ImportError as error:
-            raise InputError(f"{error}: install it, or choose another --adapter") from error
-    return 0 if good else 1
+    try:
+        return 0 if measure(args.only) else 1
+    except ImportError as error:
+        raise InputError(f"{error}: install PyTorch") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -84,7 +84,7 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
                 assume(len(good) >= len(p.rows))
                 p = replace(p, rows=tuple(good[: len(p.rows)].tolist()))
                 values = build(p)
-                probed("numerics").NEAR = lambda v: None
+                probed("method.numerics").NEAR = lambda v: None
                 expected = answers(definitions, p, values)
                 assume(rounding(definitions, p, values, expected) <= WELL_CONDITIONED)
             done[0] += 1

@@ -40,19 +40,26 @@ class _Loader(SourceFileLoader):
     """Loads a file of the package, or the changed text in its place."""
 
     sources: dict[str, str] = {}
+    used: set[str] = set()
 
     def get_code(self, fullname):
         file = Path(self.path).relative_to(ROOT).as_posix()
-        return compile(self.sources[file], self.path, "exec") if file in self.sources else super().get_code(fullname)
+        if file not in self.sources:
+            return super().get_code(fullname)
+        self.used.add(file)
+        return compile(self.sources[file], self.path, "exec")
 
 
-@contextmanager
-def variant(edits: Sequence[Edit] = ()):
-    """A function module name -> module of the changed library: `load("conformance.adapters.ours")`."""
-    name = f"reference_variant_{next(_numbers)}"
-    loader_type = type("Loader", (_Loader,), {"sources": edited(edits)})
+def finder(name: str, edits: Sequence[Edit] = ()) -> type:
+    """For `sys.meta_path`: finds the package under the name `name`, with the edits in it.
+
+    .used: the edited files that have been loaded.
+    """
+    loader_type = type("Loader", (_Loader,), {"sources": edited(edits), "used": set()})
 
     class Finder:
+        used = loader_type.used
+
         @staticmethod
         def find_spec(fullname, path=None, target=None):
             if fullname.partition(".")[0] != name:
@@ -64,11 +71,19 @@ def variant(edits: Sequence[Edit] = ()):
             loader = loader_type(fullname, str(file))
             return spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=search)
 
-    sys.meta_path.insert(0, Finder)
+    return Finder
+
+
+@contextmanager
+def variant(edits: Sequence[Edit] = ()):
+    """A function module name -> module of the changed library: `load("conformance.adapters.ours")`."""
+    name = f"reference_variant_{next(_numbers)}"
+    found = finder(name, edits)
+    sys.meta_path.insert(0, found)
     try:
         yield lambda module: importlib.import_module(f"{name}.{module}")
     finally:
-        sys.meta_path.remove(Finder)
+        sys.meta_path.remove(found)
         for module in [module for module in sys.modules if module.partition(".")[0] == name]:
             del sys.modules[module]
 
