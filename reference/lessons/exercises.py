@@ -131,28 +131,30 @@ EXERCISES = (
         4,
         "unrolled",
         "How can a loop be a generator?  Write the attack that training differentiates: Newton's steps, one after the "
-        "other, for each example until it has reached C.",
+        "other, for each example until it has reached C.  Then choose C, which s.confidence names (“running”, "
+        "“own”, or a number), and call the attack.",
         "θ enters through every step (through φ, w, n and p), and this is what trains the classifier.  The iterates "
         "are constants all the same (sg), so that the gradient does not run along the path.  The indicator is a "
         "product, because who has arrived stays; its rounding is the identity backwards, and the sigmoid keeps its "
-        "slope.",
+        "slope.  The running mean C is a constant, whereas an example's own confidence is attached.",
         ("attack", *both("critic", "cycle")),
-        (Hole(METHOD("generator"), "unrolled", "x"),),
+        (Hole(METHOD("generator"), "unrolled", "x"), Hole(METHOD("objectives"), "generate")),
         also=("tie-goes-on",),
     ),
     Exercise(
         5,
         "critic",
-        "What is “real data of class j”?  Write the critic's losses, the gradient penalty, and the objective, which "
-        "adds up four terms.",
+        "What is “real data of class j”?  Write the critic's losses, its gradient by the image and the penalty on "
+        "that, and the objective, which adds up four terms.",
         "x̂ is judged as ŷ, the class it is taken for, since the critic has to tell what the classifier gets wrong.  "
         "All attacks count, failed ones too.  The penalty takes one norm for each example, at data and at attacked "
         "images, and shares the noise of the loss, because both are about the same function.",
-        both("real", "fake", "penalty"),
+        ("critic-gradient", *both("real", "fake", "penalty")),
         (
             Hole(METHOD("losses"), "real_loss", ""),
             Hole(METHOD("losses"), "fake_loss", ""),
             Hole(METHOD("losses"), "gradient_penalty", ""),
+            Hole(METHOD("critic"), "input_gradient", "x"),
             Hole(METHOD("objectives"), "critic_objective", Names(("real", "fake", "penalty_real", "penalty_fake"))),
         ),
         also=("penalty-at-real-only", "penalty-at-attacked-only", "penalty-at-interpolates", "noise-off"),
