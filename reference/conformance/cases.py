@@ -7,7 +7,6 @@ depend on one another.  Files are written by `generate`, never by hand.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -160,55 +159,6 @@ def decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     return value
 
 
-@cache
-def schema() -> dict:
-    """The JSON Schema of a case file."""
-    return json.loads((Path(__file__).parent / "schema.json").read_text(encoding="utf-8"))
-
-
-def validate(value: Any, rule: dict, where: str) -> None:
-    """Check `value` against a rule of the schema, as far as it uses JSON Schema; InputError names what is wrong."""
-    if "$ref" in rule:
-        return validate(value, schema()["$defs"][rule["$ref"].rpartition("/")[2]], where)
-    if "anyOf" in rule:
-        failures = []
-        for option in rule["anyOf"]:
-            try:
-                return validate(value, option, where)
-            except InputError as error:
-                failures.append(str(error))
-        raise InputError(
-            failures[0] if len(failures) == 1 else f"{where} fits none of its forms: {'; '.join(failures)}"
-        )
-    kinds = {
-        "object": dict,
-        "array": list,
-        "string": str,
-        "integer": int,
-        "number": (int, float),
-        "boolean": bool,
-        "null": type(None),
-    }
-    kind = kinds.get(rule.get("type"), object)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
-        raise InputError(f"{where} must be of type {rule['type']}")
-    if "enum" in rule and value not in rule["enum"]:
-        raise InputError(f"{where} = {value!r}: must be one of {', '.join(map(str, rule['enum']))}")
-    if "pattern" in rule and not re.search(rule["pattern"], value):
-        raise InputError(f"{where} = {value!r}: must match {rule['pattern']}")
-    if isinstance(value, dict):
-        known, others = rule.get("properties", {}), rule.get("additionalProperties", True)
-        if missing := [name for name in rule.get("required", ()) if name not in value]:
-            raise InputError(f"{where} lacks {', '.join(missing)}")
-        for name, part in value.items():
-            if name not in known and others is False:
-                raise InputError(f"{where} has an unknown field {name!r}: made for another version of the kit?")
-            validate(part, known.get(name, others if isinstance(others, dict) else {}), f"{where}.{name}")
-    if isinstance(value, list):
-        for i, part in enumerate(value):
-            validate(part, rule.get("items", {}), f"{where}[{i}]")
-
-
 def read(path: Path, arrays: Mapping[str, np.ndarray] | None = None) -> list[Case]:
     """The cases of one file; InputError if it is damaged, of another major version, or has an unknown field."""
     try:
@@ -220,21 +170,26 @@ def read(path: Path, arrays: Mapping[str, np.ndarray] | None = None) -> list[Cas
         raise InputError(
             f"{path} has version {version}, this kit reads {VERSION}: use the kit that the file was made for"
         )
-    validate(text, schema(), path.name)
-    given = {name: decode(value, arrays or {}) for name, value in text["given"].items()}
-    found = []
-    for entry in text["cases"]:
-        if entry["term"] not in TERMS:
-            raise InputError(f"{path.name}: {entry['id']} has an unknown term {entry['term']!r}")
-        for choice, value in entry["requires"].items():
-            if value not in CHOICES.get(choice, ()):
-                raise InputError(f"{path.name}: {entry['id']} requires an unknown choice, {choice} = {value!r}")
-        entry |= {name: decode(entry[name], arrays or {}) for name in ("expected", "mistakes")}
-        entry["inputs"] = {name: given[key] for name, key in entry["inputs"].items()}
-        entry["flags"] = tuple(entry["flags"])
-        del entry["level"]
-        found.append(Case(problem=text["problem"], sizes=text["sizes"], **entry))
-    return found
+    try:
+        given = {name: decode(value, arrays or {}) for name, value in text["given"].items()}
+        return [made(entry, text, given, arrays or {}) for entry in text["cases"]]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # nothing of the right form
+        raise InputError(f"{path} is no case file of this kit ({error!r:.80}): install the kit again") from error
+
+
+def made(entry: dict, text: dict, given: dict, arrays: Mapping[str, np.ndarray]) -> Case:
+    """One case of the file `text`, on its `given` values; raises if it is not of the right form."""
+    entry = dict(entry)
+    if entry["term"] not in TERMS:
+        raise ValueError(f"{entry['id']} has an unknown term {entry['term']!r}")
+    for choice, value in entry["requires"].items():
+        if value not in CHOICES.get(choice, ()):
+            raise ValueError(f"{entry['id']} requires an unknown choice, {choice} = {value!r}")
+    entry |= {name: decode(entry[name], arrays) for name in ("expected", "mistakes")}
+    entry["inputs"] = {name: given[key] for name, key in entry["inputs"].items()}
+    entry["flags"] = tuple(entry["flags"])
+    del entry["level"]
+    return Case(problem=text["problem"], sizes=text["sizes"], **entry)
 
 
 @cache
