@@ -1,7 +1,8 @@
 """`python -m reference.bench`: times of a training step and of the evaluation beside other ways to compute the same.
 
 Rows: the plain definitions by autograd; ours, the steps written out by hand; PyTorch, eager, and JAX, compiled
-(compilation not timed), where installed; and the floor, the matrix products alone.  Rows are timed in turn on the same float32
+(compilation not timed), where installed; and the floor, the matrix products alone.
+Rows are timed in turn on the same float32
 weights; a row whose step differs by more than 1e-4 from the plain one's is not timed.  Every number of threads gets a
 process of its own, kept to as many cores.
 """
