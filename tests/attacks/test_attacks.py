@@ -690,3 +690,40 @@ def test_deepfool_linearises_without_the_overshoot():
     deepfool(recorded, x, labels, iterations=2, **settings)
     assert not once.success.any()
     np.testing.assert_allclose(seen[-1], x + (once.last - x) / 1.5, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rules", ["Foolbox", "ART"])
+def test_deepfool_by_other_libraries_rules(rules):
+    """Their loops, written out for one image at a time; their own attacks are asked by `experiment.crosscheck`."""
+    f = problems.random_network(8, (5, 16, 4), float)
+    x = np.clip(problems.images(8, 30, 5, float) * 1.6 - 0.3, 0, 1)  # many pixels on the faces: clipping matters
+    labels, expected = f(x).argmax(axis=1), []
+    for one, label in zip(x, labels, strict=True):
+        image, total = one.copy(), np.zeros(5)
+        for _ in range(50):
+            pull_back, z = make_vjp(f)(image[None])
+            z = z[0]
+            if z.argmax() != label:
+                break
+            steps = []
+            for j in np.delete(np.arange(4), label):
+                w = pull_back((np.eye(4)[j] - np.eye(4)[label])[None])[0]
+                steps.append((abs(z[j] - z[label]) / np.linalg.norm(w), w / np.linalg.norm(w)))
+            length, direction = min(steps, key=lambda step: step[0])
+            if rules == "Foolbox":
+                total += (length + 1e-4) * direction
+                image = np.clip(one + 1.02 * total, 0, 1)
+            else:
+                image = np.clip(image + length * direction, 0, 1)
+        expected.append(image)
+    common = {"iterations": 50, "step_limit": np.inf}
+    if rules == "Foolbox":
+        found = deepfool(f, x, labels, at_image=True, clip_r=False, **common)
+    else:
+        found = deepfool(f, x, labels, overshoot=1e-9, extra=0, **common)
+    usual = deepfool(f, x, labels)
+    ok = found.success & (found.iterations > 1)
+    assert ok.sum() > 8
+    np.testing.assert_allclose(found.images[ok], np.array(expected)[ok], atol=1e-7)
+    assert (abs(found.norms - usual.norms)[ok] > 1e-3).sum() > 3
+    assert ("unclipped" in found.convention) == (rules == "Foolbox")

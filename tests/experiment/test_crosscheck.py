@@ -1,0 +1,48 @@
+"""The check against other libraries, as far as it goes without them: they are an extra."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from reference.errors import InputError
+from reference.experiment import crosscheck
+
+
+def record(networks=("undefended", "mine")):
+    attack = {"seconds": 1.25, "success": 1.0, "mean": 0.5, "median": 0.4}
+    failed = attack | {"success": 0.0, "mean": None, "median": None}
+    one = {
+        "images": 7,
+        "attacks": {"strongest": attack, "theirs": failed},
+        "pairs": {"a": {"peer": "b", "images": 7, "median": 1e-7, "largest": 2e-6}},
+        "strongest": {"ours": 0.5, "best single peer": None},
+        "robust": {"0.5": {"strongest": 0.9, "projected gradient": 0.8, "both": 0.75, "AutoAttack": 0.7}},
+    }
+    return {"source": "here", "versions": {"torch": "1"}, "networks": dict.fromkeys(networks, one)}
+
+
+def test_the_record_as_tables():
+    text = crosscheck.as_markdown(json.loads(json.dumps(record())))
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
+    assert lines["strongest"].count("0.5000 1.2 s") == 2 and lines["theirs"].count("– (0 %) 1.2 s") == 2
+    assert lines["a – b"].count("1.0e-07, 2.0e-06") == 2
+    assert lines["‖r‖ ≤ 0.5"].count("75.0 / 70.0") == 2
+    assert "first 7 test images" in text and "undefended" in text and "mine" in text
+
+
+def test_an_image_that_keeps_its_label_is_infinitely_far():
+    x = np.zeros((2, 4))
+    found = crosscheck.distances(x + 0.5, x, np.array([True, False]))
+    np.testing.assert_array_equal(found, [1, np.inf])
+
+
+def test_without_the_peers_or_a_run_one_line_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "foolbox", None)
+    with pytest.raises(InputError, match=r"pip install '\.\[peers\]'"):
+        crosscheck.as_torch([])
+    for wrong, says in ((["--run", str(tmp_path)], "run demo.py first"), (["--images", "0"], "images = 0")):
+        assert crosscheck.main(wrong) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert says in line
