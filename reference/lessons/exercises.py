@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..conformance.cases import load
-from ..conformance.make.mistakes import MISTAKES, Mistake
+from ..conformance.make.mistakes import MISTAKES, UNSEEN, Mistake
 from ..conformance.make.variants import ROOT, Edit
 
 
@@ -53,6 +53,8 @@ class Exercise(NamedTuple):
     holes: tuple[Hole, ...]
     also: tuple[str, ...] = ()
     """Known mistakes that can be made in the holes too, although the catalogue makes them elsewhere."""
+    more: tuple[str, ...] = ()
+    """Mistakes of the catalogue that the kit cannot name, but that lie in the holes and are noticed: to be planted."""
     adapter: str = "method"
     beside: tuple[str, ...] = ()
     """What else the library has for it: module.name or module.Class.method, below reference."""
@@ -90,6 +92,7 @@ EXERCISES = (
             Hole(METHOD("objectives"), "gradient_gaps"),
             Hole(METHOD("losses"), "margin_hinge", ""),
         ),
+        more=("margin-includes-the-label", "margin-norm-over-classes", "margin-norm-not-dual"),
         also=("margin-gradient-detached",),
     ),
     Exercise(
@@ -157,6 +160,7 @@ EXERCISES = (
             Hole(METHOD("critic"), "input_gradient", "x"),
             Hole(METHOD("objectives"), "critic_objective", Names(("real", "fake", "penalty_real", "penalty_fake"))),
         ),
+        more=("penalty-of-attacked-images-at-interpolates", "noise-of-the-other-pass"),
         also=("penalty-at-real-only", "penalty-at-attacked-only", "penalty-at-interpolates", "noise-off"),
     ),
     Exercise(
@@ -174,6 +178,7 @@ EXERCISES = (
             Hole(METHOD("losses"), "cycle_loss", ""),
             Hole(METHOD("objectives"), "judge", Names(("cross_entropy", "critic", "cycle"))),
         ),
+        more=("cycle-towards-what-it-is",),
         also=("kept-divided-by-n", "logarithm-of-softmax"),
     ),
     Exercise(
@@ -186,6 +191,7 @@ EXERCISES = (
         "made again for it: same x̂, same C.",
         ("training-step",),
         (Hole("experiment/train.py", "critic_batch", pure=False),),
+        more=("noise-off-for-the-classifier", "confidence-updated-late", "moments-forgotten"),
         also=(
             "stale-confidence",
             "confidence-by-label",
@@ -220,6 +226,7 @@ EXERCISES = (
             Hole("by_hand/generator.py", "Stacks.tangents", pure=False),
             Hole("by_hand/generator.py", "Stacks.signals", pure=False),
         ),
+        more=("by-hand-bias-signal", "by-hand-without-second-order"),
         also=("penalty-detached", "margin-gradient-detached"),
         adapter="by_hand",
         beside=(
@@ -304,6 +311,11 @@ def mistakes(exercise: Exercise) -> tuple[Mistake, ...]:
     """The known mistakes that lie in the exercise's holes, and that its cases notice."""
     noticed = {name for case in load().values() if case.term in exercise.terms for name in case.mistakes}
     return tuple(m for m in MISTAKES if m.id in noticed and all(hole_of(exercise, edit) for edit in m.edits))
+
+
+def plantable(exercise: Exercise) -> tuple[Mistake, ...]:
+    """The mistakes of which one may be planted."""
+    return (*mistakes(exercise), *(m for m in UNSEEN if m.id in exercise.more))
 
 
 def known(exercise: Exercise) -> dict[str, Mistake]:

@@ -307,6 +307,8 @@ def grade(path: Path, timeout: float = 10, new: Sequence[Case] = ()) -> list[Rep
     if isinstance(seed, int) and constant(tree, "found") is not None:
         about, mistake = planted(seed)
         for report in reports:
+            if report.exercise == about and report.count("failed") and not report.mistakes:
+                report.mistakes, report.example = [mistake], None  # which the kit cannot name
             if report.exercise == about and constant(tree, "found") != mistake.id:
                 report.named = False
                 report.notes.append('the mistake is not named yet: write its name in the line `found = ""`')

@@ -94,7 +94,8 @@ def where(report: Report) -> list[str]:
 
 def words(report: Report) -> list[str]:
     """Rung 2: what is wrong."""
-    lines = [f"Right is: {m.says}{looked(m)}" for m in report.mistakes]
+    # Of a mistake that the kit cannot see, the catalogue says what is wrong, and of the others what is right.
+    lines = [f"{'Right' if m.look else 'Wrong'} is: {m.says}{looked(m)}" for m in report.mistakes]
     failed = [r for r in report.results if r.status == "failed"]
     if failed and not report.mistakes:
         lines += dict.fromkeys(f"{r.case.term.replace('-', ' ')}: {finding}" for r in failed for finding in r.findings)
@@ -116,7 +117,7 @@ def answers(report: Report) -> list[str]:
             if hole := hole_of(report.exercise, edit):
                 right = indent(line(report.exercise, edit), "    ")
                 lines.append(f"{hole.name} in reference/{hole.file} has\n\n{right}\n")
-        lines.append(f"because: {mistake.says}")
+        lines.append(f"{'because' if mistake.look else 'in place of this mistake'}: {mistake.says}")
     whole = not lines or any(m.id in report.exercise.also for m in report.mistakes)
     return [*lines, solution(report.exercise)] if whole else lines
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..conformance.make.mistakes import Mistake
 from ..conformance.make.variants import Edit, edited
-from .exercises import EXERCISES, Exercise, Hole, Names, Source, find, mistakes, names_in, parsed
+from .exercises import EXERCISES, Exercise, Hole, Names, Source, find, names_in, parsed, plantable
 
 
 def sheet(exercise: Exercise, head: str = "", edits: Sequence[Edit] | None = None) -> str:
@@ -127,13 +127,13 @@ def solution(exercise: Exercise) -> str:
 
 def planted(seed: int) -> tuple[Exercise, Mistake]:
     """The exercise and the mistake of a seed."""
-    return random.Random(f"plant {seed}").choice([(e, m) for e in EXERCISES for m in mistakes(e)])
+    return random.Random(f"plant {seed}").choice([(e, m) for e in EXERCISES for m in plantable(e)])
 
 
 def plant(seed: int) -> str:
     """A file of working code with one known mistake, to be found, named and mended."""
     exercise, mistake = planted(seed)
-    ids = fill(", ".join(sorted(m.id for m in mistakes(exercise))), 114, break_on_hyphens=False)
+    ids = fill(", ".join(sorted(m.id for m in plantable(exercise))), 114, break_on_hyphens=False)
     head = f"""Exercise {exercise.name}, of lesson {exercise.lesson}, with one mistake in it.
 
 The code runs, and one thing in it is wrong.  Find it, mend it, and write its name in the line `found = ""` below:

@@ -15,12 +15,13 @@ from reference.conformance.judge import AdapterError, Result, local
 from reference.conformance.make.variants import edited
 from reference.lessons import desk, hints
 from reference.lessons.__main__ import main
-from reference.lessons.exercises import BY_NAME, EXERCISES, emptied, find, known, mistakes
+from reference.lessons.exercises import BY_NAME, EXERCISES, emptied, find, hole_of, known, mistakes, plantable
 from reference.lessons.grading import Report, StudentError, Submission, ask, grade, read, written
 from reference.lessons.questions import cases, drawn
 from reference.lessons.sheets import function, imports, plant, planted, sheet
 
 PLANTED = [(e, m) for e in EXERCISES for m in mistakes(e)]
+MORE = [(e, m) for e in EXERCISES for m in plantable(e) if m.id in e.more]
 DEAR = ("newton", "judge", "unrolled", "passes")
 
 
@@ -242,8 +243,28 @@ def test_a_plant_is_passed_when_it_is_mended_and_named(write):
 
 def test_seeds_reach_many_mistakes_and_every_plant_compiles():
     assert len({planted(seed)[1].id for seed in range(300)}) > len(PLANTED) / 2
-    for exercise, mistake in PLANTED:
+    for exercise, mistake in PLANTED + MORE:
         compile(sheet(exercise, edits=mistake.edits), mistake.id, "exec")
+
+
+@pytest.mark.parametrize("exercise, mistake", MORE, ids=lambda p: getattr(p, "id", None) or p.name)
+def test_a_plant_that_the_kit_cannot_name_fails_all_the_same(exercise, mistake, write):
+    assert all(hole_of(exercise, edit) for edit in mistake.edits)
+    report = here(write(sheet(exercise, edits=mistake.edits)), exercise)
+    assert report.status == "fail" and mistake.id not in known(exercise)
+
+
+def test_every_exercise_has_plants_and_the_lists_hold_no_name_that_is_gone():
+    for exercise in EXERCISES:
+        assert plantable(exercise)
+        assert {m.id for m in plantable(exercise)} >= set(exercise.more)
+        assert set(known(exercise)) >= set(exercise.also)
+
+
+def test_a_plant_that_the_kit_cannot_name_has_its_hint(write, capsys):
+    seed = next(s for s in range(1000) if planted(s)[1].id in BY_NAME["batch"].more)
+    assert main(["check", str(write(plant(seed))), "--hint"]) == 1
+    assert planted(seed)[1].says in " ".join(capsys.readouterr().out.split())
 
 
 # A class
