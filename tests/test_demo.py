@@ -19,7 +19,7 @@ from small import TINY
 from reference.errors import DivergenceError
 from reference.experiment import pictures, plans
 from reference.experiment import run as experiment
-from reference.experiment.train import load_checkpoint
+from reference.experiment.state import load_checkpoint
 from reference.plumbing.files import load_npz
 
 ROOT = Path(__file__).parent.parent

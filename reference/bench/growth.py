@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from ..experiment import figures
 from ..experiment.plans import DEMO
-from ..experiment.train import State
+from ..experiment.state import State
 from ..method import network
 from ..method.adam import Adam
 from ..method.settings import Generator

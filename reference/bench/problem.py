@@ -10,7 +10,8 @@ import numpy as onp
 from ..data import Digits, Split, load
 from ..errors import InputError
 from ..experiment.plans import DEMO, PAPER, QUICK, Experiment
-from ..experiment.train import State, train
+from ..experiment.state import State
+from ..experiment.train import train
 from ..method import critic, network, objectives, steps
 from ..method.adam import Adam, adam_step
 from ..method.generator import linearise_log_prob, newton_step

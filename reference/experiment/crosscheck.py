@@ -24,8 +24,8 @@ from ..method.network import logits
 from ..method.numerics import predict
 from ..plumbing.command import Parser, answer
 from ..plumbing.files import write_json, write_text
+from .state import load_checkpoint
 from .tables import NAMES, grid
-from .train import load_checkpoint
 
 RADII = (0.5, 1.0, 1.5, 2.0)
 PAIRS = (

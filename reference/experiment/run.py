@@ -23,7 +23,8 @@ from ..plumbing import executors
 from .evaluate import Evaluation, evaluate, from_predicted, measure, robust_accuracy
 from .plans import Experiment
 from .standin import StandIn
-from .train import State, train
+from .state import State
+from .train import train
 
 # The pictured attacks stop at the same confidence for every defence: an over-confident one's own is out of reach.
 SHEET_CONFIDENCE = 0.8

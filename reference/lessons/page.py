@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as onp
 
+from ..experiment.state import load_checkpoint
 from ..experiment.tables import NAMES
-from ..experiment.train import load_checkpoint
 from ..method.network import Params
 from ..method.settings import AdversaryCritic
 from ..plumbing.files import load_npz, save_npz

@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 from ..by_hand import steps as by_hand
 from ..experiment.figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
 from ..experiment.plans import DEMO
+from ..experiment.state import State
 from ..experiment.tables import grid
-from ..experiment.train import State, train
+from ..experiment.train import train
 from ..method import losses, network, objectives
 from ..method.numerics import predict
 from ..method.settings import AdversaryCritic

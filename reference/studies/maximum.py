@@ -29,8 +29,9 @@ from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params as as_model
 from ..experiment.figures import COLOURS, FONT, MARKERS, caption, look, plain
 from ..experiment.plans import ROBUST
+from ..experiment.state import State
 from ..experiment.tables import NAMES, grid
-from ..experiment.train import State, error, train
+from ..experiment.train import error, train
 from ..method.network import logits
 from ..method.numerics import one_hot
 from ..method.perturbations import gradient_step, unit_rows, virtual_direction

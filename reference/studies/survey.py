@@ -27,9 +27,9 @@ from ..data import Digits
 from ..errors import InputError, require
 from ..experiment.run import SHEET_CONFIDENCE, digits
 from ..experiment.standin import StandIn
+from ..experiment.state import load_checkpoint
 from ..experiment.tables import NAMES
 from ..experiment.train import fingerprint as data_fingerprint
-from ..experiment.train import load_checkpoint
 from ..method.network import Params
 from ..method.numerics import pick, predict, softmax
 from ..plumbing.files import load_npz, write_json, write_text

@@ -32,8 +32,9 @@ from ..experiment.figures import BLUE, FONT, MARKERS, ORANGE, caption, plain
 from ..experiment.plans import DEMO
 from ..experiment.run import SHEET_CONFIDENCE
 from ..experiment.standin import StandIn
+from ..experiment.state import State
 from ..experiment.tables import grid
-from ..experiment.train import State, train
+from ..experiment.train import train
 from ..method import critic, losses, network, objectives
 from ..method.numerics import pick, predict
 from ..method.objectives import fixed

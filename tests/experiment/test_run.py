@@ -21,7 +21,7 @@ from reference.experiment import run as experiment
 from reference.experiment.plans import DEMO
 from reference.experiment.run import estimate, judge_looks, run, run_all, with_epochs
 from reference.experiment.standin import StandIn
-from reference.experiment.train import load_checkpoint
+from reference.experiment.state import load_checkpoint
 from reference.method.settings import Training, Undefended
 from reference.plumbing import executors as runs
 

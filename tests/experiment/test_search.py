@@ -7,7 +7,7 @@ import pytest
 
 from reference.data import load
 from reference.experiment import plans, search
-from reference.experiment.train import load_checkpoint
+from reference.experiment.state import load_checkpoint
 from reference.method.settings import Undefended, VirtualAdversarial
 
 

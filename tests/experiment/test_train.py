@@ -10,7 +10,8 @@ from calculus import leaves
 from reference.by_hand import steps as by_hand
 from reference.data import Digits, Split
 from reference.errors import DivergenceError, InputError
-from reference.experiment.train import check_data, load_checkpoint, start, train
+from reference.experiment.state import load_checkpoint
+from reference.experiment.train import check_data, start, train
 from reference.method import critic, network, objectives, steps
 from reference.method.adam import Adam, adam_step, decayed
 from reference.method.numerics import pick, predict, softmax

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from judges import SETTINGS, assert_value_and_gradient, attacked_by_hand, mean_over
 from strategies import problems
 
-from reference.experiment.train import State
+from reference.experiment.state import State
 from reference.method import network, objectives
 from reference.method.numerics import pick, predict, softmax
 from reference.studies import cycle

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.by_hand import steps as fused
-from reference.experiment.train import State
+from reference.experiment.state import State
 from reference.method import network
 from reference.method.numerics import predict
 from reference.method.risk import example_losses, worst_perturbation
