@@ -7,7 +7,6 @@ import webbrowser
 from pathlib import Path
 
 from ..plumbing.files import write_text
-from . import page
 
 COMMANDS = ("page",)
 
@@ -23,6 +22,8 @@ def add(commands) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     """Do what the command line asks."""
+    from . import page  # slow to import, and `check` must not wait for it
+
     content = page.shipped() if args.results is None else page.from_results(args.results, args.data)
     finish([(args.out / "attack.html", page.page(content))], args.open)
 

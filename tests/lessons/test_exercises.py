@@ -3,6 +3,8 @@
 import ast
 import csv
 import io
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -328,6 +330,15 @@ def test_every_file_of_a_class_gets_its_own_line_and_its_own_result(write, tmp_p
     for name in CLASS:
         whole = suites[name].find("testcase[@name='done']")
         assert (whole.find("failure") is None) == (name == "right")
+
+
+def test_a_check_does_not_wait_for_what_it_does_not_need():
+    """SciPy's statistics and matplotlib would make the answer take twice as long, in either process."""
+    code = (
+        "import sys, reference.lessons.__main__ as m; sys.exit(bool({'scipy.stats', 'matplotlib'} & set(sys.modules)))"
+    )
+    root = Path(reference.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
 
 
 def test_the_command_line(tmp_path, capsys):
