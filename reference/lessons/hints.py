@@ -119,7 +119,7 @@ def answers(report: Report) -> list[str]:
                 lines.append(f"{hole.name} in reference/{hole.file} has\n\n{right}\n")
         lines.append(f"{'because' if mistake.look else 'in place of this mistake'}: {mistake.says}")
     whole = not lines or any(m.id in report.exercise.also for m in report.mistakes)
-    return [*lines, solution(report.exercise)] if whole else lines
+    return [*lines, solution(report.exercise) if whole else f"Why: {report.exercise.why}"]
 
 
 def line(exercise: Exercise, edit) -> str:
