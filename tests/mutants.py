@@ -71,7 +71,8 @@ def run(tests: tuple[str, ...], edits: tuple[tuple[str, str, str], ...]) -> Outc
         del sys.modules[name]
     sys.meta_path.insert(0, found)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # this process is ours alone; plugins take long to start
-    arguments = ["-x", "-q", "-p", "no:cacheprovider", "--tb=no", f"--rootdir={ROOT}"]
+    options = ["-o", "addopts=--strict-markers --import-mode=importlib"]  # not those that need a plugin
+    arguments = ["-x", "-q", "-p", "no:cacheprovider", "--tb=no", f"--rootdir={ROOT}", *options]
     paths = [str(ROOT / "tests" / test) for test in tests]
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         code = int(pytest.main([*arguments, "-c", str(ROOT / "setup.cfg"), *paths], plugins=[recorder]))
