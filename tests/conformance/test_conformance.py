@@ -102,13 +102,16 @@ def test_every_mistake_can_be_planted():
 def test_only_what_a_mistake_can_touch_is_asked_again():
     """A method's edit is placed in that method, decorated ones and those inside of others too."""
     for edit, function in [
-        ((measure.TORCH, "beta1=0.5", ""), "@torch.no_grad()"),
-        ((measure.SHARED, 'found.pop("penalty_real")', ""), "        def terms(critic):"),
-        ((measure.TORCH, "return torch.addmm(b, x, W)\n\n\ndef scores", ""), "def logits(params, x):"),
+        (("conformance/adapters/pytorch.py", "beta1=0.5", ""), "@torch.no_grad()"),
+        (("conformance/adapters/tensors.py", 'found.pop("penalty_real")', ""), "        def terms(critic):"),
+        (
+            ("conformance/adapters/pytorch.py", "return torch.addmm(b, x, W)\n\n\ndef scores", ""),
+            "def logits(params, x):",
+        ),
     ]:
         source = (FOLDER.parents[1] / edit[0]).read_text(encoding="utf-8").splitlines()
         assert function in {source[line - 1] for file, line in measure.functions(edit) if file == edit[0]}
-    assert not measure.functions((measure.TORCH, "from __future__", ""))
+    assert not measure.functions(("conformance/adapters/pytorch.py", "from __future__", ""))
 
 
 def test_the_adapters_are_short():
