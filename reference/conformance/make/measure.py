@@ -116,8 +116,11 @@ def measure(only: str | None = None) -> bool:
         if not found or named[:1] != [name]:
             verdict = "failed" if found else "NOT FAILED"
             print(f"{name} is {verdict}, named {', '.join(named[:3]) or '-'}", flush=True)
-    print(f"Of {len(MISTAKES)} known mistakes {len(names)} planted, {failed} failed ({failed / len(names):.1%}), "
-          f"{first} named first ({first / len(names):.1%}), {time.perf_counter() - start:.0f} s", flush=True)  # fmt: skip
+    print(
+        f"Of {len(MISTAKES)} known mistakes {len(names)} planted, {failed} failed ({failed / len(names):.1%}), "
+        f"{first} named first ({first / len(names):.1%}), {time.perf_counter() - start:.0f} s",
+        flush=True,
+    )
     return failed == len(names) and first >= 0.95 * len(names)
 
 

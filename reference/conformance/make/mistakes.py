@@ -1,9 +1,9 @@
 """The catalogue of mistakes, each written once (`mistakes.toml`), as a change to our own lines.
 
-`MISTAKES` are seen by the kit: their answers to the cases are computed, stored in `mistakes.json`, and looked up when an
-implementation gives them.  `UNSEEN` are made where the kit does not ask.  Every mistake names its `killer`, the property
-test that must turn red when the change is made; `tests/test_mutants.py` makes them all.  A text to be replaced must occur
-exactly once in its file, so a mistake that no longer fits the source is an error.
+`MISTAKES` are seen by the kit: their answers to the cases are computed, stored in `mistakes.json`, and looked up when
+an implementation gives them.  `UNSEEN` are made where the kit does not ask.  Every mistake names its `killer`, the
+property test that must turn red when the change is made; `tests/test_mutants.py` makes them all.  A text to be replaced
+must occur exactly once in its file, so a mistake that no longer fits the source is an error.
 
 `CHOICES_AS_CHANGES` are the other readings that an adapter may declare; undeclared they are mistakes like the others.
 `REWRITES` change the text and not the mathematics: every case must let them pass.
