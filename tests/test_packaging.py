@@ -28,12 +28,6 @@ def test_the_runtime_needs_four_packages():
     ]
 
 
-def test_extras():
-    extras = {key: names(value) for key, value in CONFIG["options.extras_require"].items()}
-    teach = ["markdown-it-py", "mdit-py-plugins", "latex2mathml", "pygments", "nbformat"]
-    assert extras == {"demo": ["tqdm"], "teach": teach, "test": ["pytest", "hypothesis", "pytest-cov", "selenium"]}
-
-
 def test_metadata_stands_in_one_place():
     metadata = CONFIG["metadata"]
     assert metadata["name"] == "adversary-critic-reference"
