@@ -1,10 +1,9 @@
 """`python -m reference.bench`: times of a training step and of the evaluation beside other ways to compute the same.
 
 Rows: the plain definitions by autograd; ours, the steps written out by hand; PyTorch, eager, and JAX, compiled
-(compilation not timed), where installed; and the floor, the matrix products alone.
-Rows are timed in turn on the same float32
-weights; a row whose step differs by more than 1e-4 from the plain one's is not timed.  Every number of threads gets a
-process of its own, kept to as many cores.
+(compilation not timed), where installed; and the floor, the matrix products alone.  Rows are timed in turn on the same
+float32 weights; a row whose step differs by more than 1e-4 from the plain one's is not timed.  Every number of threads
+gets a process of its own, kept to as many cores.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,6 +24,7 @@ from ..experiment.tables import grid
 from ..plumbing.command import Parser, answer
 from ..plumbing.files import write_json
 from . import growth
+from .machine import in_words, machine
 from .measure import FLOOR, JAX, OURS, PLAIN, TORCH, measure, pin
 from .problem import EPOCHS
 
@@ -73,6 +72,7 @@ def run(args: argparse.Namespace) -> dict:
     threads, seconds = ([1], 0.01) if args.quick else (args.threads, args.seconds)
     results: dict = {"machine": machine(), "scales": [], "growth": []}
     write_json(args.out, results)  # fails now, not after the first measurement
+    print(in_words(results["machine"]) + "\n", flush=True)
     for scale in scales:
         for count in threads:
             epochs = EPOCHS[scale] if args.epochs is None else args.epochs
@@ -86,10 +86,6 @@ def run(args: argparse.Namespace) -> dict:
         save(growth.figure(results["growth"]), args.out.with_suffix(".png"))
         print(f"growth drawn in {args.out.with_suffix('.png')}")
     return results
-
-
-def machine() -> dict:
-    return {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()}
 
 
 def child(threads: int, **task):

@@ -23,21 +23,10 @@ from ..method.numerics import norm, one_hot, sigmoid, softplus
 from ..method.objectives import Terms
 from ..method.perturbations import project, steepest, unit_rows
 from ..method.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, MultiStep, VirtualAdversarial
+from ..method.steps import __all__ as __all__
 from ..method.targets import RunningConfidence, distances, nearest, random_class
 from .generator import Sums, Unrolled
 from .passes import ClassGaps, Pass, Span, log_softmax, weight_gradients
-
-__all__ = [
-    "ClassifierStep",
-    "adam_step",
-    "adversarial_training",
-    "critic_step",
-    "margin",
-    "multi_step",
-    "pretraining",
-    "undefended",
-    "virtual_adversarial",
-]
 
 
 def undefended(params: Params, x, y) -> tuple[Terms, Params]:

@@ -280,6 +280,32 @@ def as_json(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> dict:
     }
 
 
+def in_short(record: dict) -> str:
+    """The table of the README, from what `as_json` made: measured, mean ± standard deviation over seeds; published.
+
+    "looks like target" is the mean over the two classifiers that stand in for people; published, it is people's.
+    """
+
+    def measured(values, digits, scale=1):
+        values = [scale * value for value in values]
+        spread = f" ±{onp.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+        return f"{onp.mean(values):.{digits}f}{spread}"
+
+    rows = []
+    for name in record["over_seeds"]:
+        runs = [run for run in record["runs"] if run["defence"] == name]
+        found = [run["from_true_label"] for run in runs]
+        known = PUBLISHED.get(name)
+        cells = [measured([e["error"] for e in found], 1, 100) + (f" / {known[0]:.2f}" if known else "")]
+        for attack, place in (("DeepFool", 1), ("strongest", None), ("high-confidence", 3)):
+            text = measured([e["attacks"][attack]["rho"] for e in found], 3)
+            cells.append(text + (f" / {known[place]:.3f}" if known and place else ""))
+        looks = [onp.mean([run["looks_like_target"][judge] for judge in JUDGES]) for run in runs]
+        cells.append(measured(looks, 1, 100) + (f" / {PEOPLE[name][0]:.1f}" if known else ""))
+        rows.append([NAMES[name], *cells])
+    return grid(["defence", "error %", "ρ DeepFool", "ρ strongest", "ρ high-confidence", "looks like target %"], rows)
+
+
 def per_image(outcomes: Sequence[Outcome]) -> dict[str, onp.ndarray]:
     """‖r‖/‖x‖ of every image, from the true label, nan where the attack failed: {"DEFENCE SEED ATTACK": (n,)}."""
     return {

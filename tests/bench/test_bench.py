@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.bench import __main__ as command
-from reference.bench import growth, measure, problem, products, rows
+from reference.bench import growth, machine, measure, problem, products, rows
 from reference.bench.__main__ import main, ratio, report
 from reference.by_hand import steps as fused
 from reference.errors import InputError
@@ -195,3 +195,23 @@ def test_a_process_of_its_own():
 def test_a_wrong_request_is_one_sentence(wrong, tmp_path, capsys):
     assert main([*wrong, "--out", str(tmp_path / "bench.json")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+MACHINE = {"cores": 2, "features": ["avx2", "avx512f"], "forced": {}, "versions": {"numpy": "2.4"}, "python": "3.11"}
+
+
+@pytest.mark.parametrize("kernel, widest", [("Haswell", False), ("SkylakeX", True), ("Zen", False)])
+def test_the_kernels_stand_above_the_table(kernel, widest):
+    blas = [{"name": "openblas", "version": "0.3", "kernel": kernel, "threads": 1}]
+    said = machine.in_words(MACHINE | {"blas": blas})
+    assert f"openblas 0.3 on {kernel} kernels" in said and ("avx512f unused" in said) is not widest
+    narrow = MACHINE | {"blas": blas, "features": ["avx2"]}
+    assert ("unused" in machine.in_words(narrow)) is (kernel == "SkylakeX")
+    assert "FORCED: OPENBLAS_CORETYPE=Haswell" in machine.in_words(
+        MACHINE | {"blas": [], "forced": {"OPENBLAS_CORETYPE": "Haswell"}}
+    )
+
+
+def test_this_machine_can_be_named():
+    found = machine.machine()
+    assert json.loads(json.dumps(found)) == found and f"numpy {np.__version__}" in machine.in_words(found)
