@@ -38,14 +38,14 @@ def require(rule: str, **values) -> list:
 
     rule: a key of `RULES`.  Numbers come back as Python numbers, because a NumPy scalar would promote float32 arrays.
     """
+    kind = int if rule.startswith("a whole") else float if rule.startswith("a ") else lambda value: value
     for name, value in values.items():
         try:
-            good = bool(RULES[rule](value))
+            good = bool(RULES[rule](value)) and kind(value) is not None
         except (TypeError, ValueError, OverflowError):  # not of a kind that can be compared
             good = False
         if not good:
             raise InputError(f"{name} = {value!r}: give {rule}")
-    kind = int if rule.startswith("a whole") else float if rule.startswith("a ") else lambda value: value
     return [kind(value) for value in values.values()]
 
 
@@ -65,24 +65,25 @@ def check_geometry(geometry: str) -> str:
     return require_choice("geometry", geometry, GEOMETRIES)
 
 
-def check_labels(y: Any, classes: float, n: int | None = None) -> onp.ndarray:
-    """`y` (n,) as an array: integers in 0..classes-1, at least one; of any length if `n` is None."""
+def check_labels(y: Any, classes: float, n: int | None = None, name: str = "labels") -> onp.ndarray:
+    """`y` (n,) as an array: integers in 0..classes-1, at least one; of any length if `n` is None.
+
+    `name` is what messages call them.
+    """
     try:
         y = onp.asarray(y)
     except (ValueError, TypeError) as error:  # rows of unequal length
-        raise InputError(f"labels is not an array ({error}); make all rows equally long") from error
+        raise InputError(f"{name} is not an array ({error}); make all rows equally long") from error
     if y.ndim != 1 or y.size == 0:
-        raise InputError(
-            f"labels must be a vector (n,) with n >= 1, got shape {y.shape}; "
-            "use y.argmax(axis=1) if they are one-hot rows"
-        )
+        cure = "use y.ravel()" if y.ndim == 2 and y.shape[1] == 1 else "use y.argmax(axis=1) if they are one-hot rows"
+        raise InputError(f"{name} must be a vector (n,) with n >= 1, got shape {y.shape}; {cure}")
     if y.dtype.kind not in "iu":
-        raise InputError(f"labels must be integers, got dtype {y.dtype}; use y.astype(np.int64)")
+        raise InputError(f"{name} must be integers, got dtype {y.dtype}; use y.astype(np.int64)")
     if n is not None and len(y) != n:
-        raise InputError(f"expected {n} labels, one an image, got {len(y)}; select the same rows of images and labels")
+        raise InputError(f"expected {n} {name}, one an image, got {len(y)}; select the same rows of images and {name}")
     if y.min() < 0 or y.max() >= classes:
         raise InputError(
-            f"labels must be in 0..{classes - 1}, got {y.min()}..{y.max()}; "
+            f"{name} must be in 0..{classes - 1}, got {y.min()}..{y.max()}; "
             f"number the classes from 0, or use a network with {int(y.max()) + 1} outputs"
         )
     return y

@@ -60,6 +60,7 @@ def carlini_wagner(
     # Images on the box's faces lie at infinity: pull them inside by a hair, as the authors of the attack do.
     start = onp.arctanh(((x - low) / half - 1) * dtype(0.999999))
 
+    largest = onp.finfo(x.dtype).max ** 0.4  # so that the squares in Adam stay numbers
     c = onp.full(n, first_constant, x.dtype)
     lower, upper = onp.zeros_like(c), onp.full_like(c, onp.inf)
     for _ in range(search_steps):
@@ -73,7 +74,7 @@ def carlini_wagner(
             z, pull_back = model.linearise(image)
             r, (lead, direction) = image - x[rows], lead_of(z, rows)
             squared, hinge = onp.vecdot(r, r), onp.maximum(lead + confidence, 0)
-            hit = arrives(z, rows)
+            hit = hunt.arrives(z, rows)
             works[rows] |= hit
             hunt.see(rows, image, hit)
             hunt.spent[rows] += 1
@@ -86,6 +87,12 @@ def carlini_wagner(
             v = dtype(0.999) * v + dtype(0.001) * gradient * gradient
             w -= dtype(learning_rate * (1 - 0.999**i) ** 0.5 / (1 - 0.9**i)) * m / (onp.sqrt(v) + dtype(1e-8))
 
+            sound = hunt.sound(rows, w)
+            if not sound.all():
+                rows, weight, w, m, v, watched = (part[sound] for part in (rows, weight, w, m, v, watched))
+                squared, hinge = squared[sound], hinge[sound]
+                if not len(rows):
+                    break
             if abort_early and i % max(1, iterations // 10) == 0:
                 loss = squared + weight * hinge
                 falling, watched = loss < dtype(0.9999) * watched, loss
@@ -96,7 +103,7 @@ def carlini_wagner(
         hunt.best[lost], hunt.squares[lost] = kept[0][lost], kept[1][lost]
         upper = onp.where(works, onp.minimum(upper, c), upper)
         lower = onp.where(works, lower, onp.maximum(lower, c))
-        c = onp.where(onp.isfinite(upper), (lower + upper) / 2, c * 10).astype(x.dtype)
+        c = onp.where(onp.isfinite(upper), (lower + upper) / 2, onp.minimum(c, largest) * 10).astype(x.dtype)
     return hunt.result(
         describe(
             "Carlini-Wagner L2",

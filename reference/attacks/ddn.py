@@ -12,6 +12,7 @@ import numpy as onp
 from ..errors import require
 from ..method.numerics import one_hot, softmax
 from ..method.perturbations import unit_rows
+from .model import row_norms
 from .result import AttackResult, Hunt, all_targets, begin, check_targets, clip, describe, leaves, margins
 
 
@@ -56,12 +57,14 @@ def ddn(
         hunt.see(rows, image, hit)
         if iteration == iterations:
             break
-        w = unit_rows(sign * pull_back(softmax(z) - one_hot(aim[rows], z.shape[1], z.dtype)))
+        w = unit_rows(sign * pull_back(loss_direction(z, aim[rows])))
         hunt.stuck[rows] = ~w.any(axis=1)
         hunt.spent[rows] += 1
         length = 0.01 + 0.99 * (1 + math.cos(math.pi * iteration / iterations)) / 2
         norm = norm * onp.where(hit, 1 - gamma, 1 + gamma).astype(x.dtype)[:, None]
         image = clip(x[rows] + norm * unit_rows(image - x[rows] + length * w), box)
+        sound = hunt.sound(rows, image)
+        rows, image, norm = rows[sound], image[sound], norm[sound]
     return hunt.result(
         describe(
             "DDN",
@@ -75,9 +78,19 @@ def ddn(
     )
 
 
+def loss_direction(z, labels):
+    """The cross-entropy's derivative by the logits z (n, k) for `labels` (n,), divided by 1 − p_l: (n, k).
+
+    p − e_l = (1 − p_l)(q − e_l), where q is the softmax over the other classes.  DDN takes of a gradient its direction
+    only, and this one does not vanish where p_l rounds to 1.
+    """
+    own = one_hot(labels, z.shape[1], bool)
+    return softmax(onp.where(own, -onp.inf, z)) - own
+
+
 def linearised_distance(model, x, labels, targets=None):
     """|f_l − f_j|/‖∇f_l − ∇f_j‖ to the highest rival j or to `targets`: (n,); 1 where the gradient vanishes."""
     z, pull_back = model.linearise(x)
     lead, away = margins(z, labels, targets)
-    size = onp.linalg.norm(pull_back(away), axis=1)
+    size = row_norms(pull_back(away))
     return onp.where(size > 0, onp.abs(lead) / onp.where(size > 0, size, 1), 1).astype(x.dtype)

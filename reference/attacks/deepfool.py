@@ -10,6 +10,7 @@ import numpy as onp
 from ..errors import require
 from ..method.numerics import one_hot
 from ..method.targets import nearest
+from .model import row_norms
 from .nearest import boundaries
 from .result import AttackResult, Hunt, begin, check_targets, clip, describe, leaves
 
@@ -55,9 +56,9 @@ def deepfool(
         j = nearest(z, away, labels[rows]) if targets is None else targets[rows]
         distance, k = away[onp.arange(len(rows)), j], z.shape[1]
         w = pull_back(one_hot(j, k, z.dtype) - one_hot(labels[rows], k, z.dtype))
-        moved = onp.isfinite(distance)
+        moved = onp.isfinite(distance) | ~onp.isfinite(w).all(axis=1)  # the latter moves to nan, and is lost there
         length = onp.minimum(distance, step_limit) + extra
-        size = onp.where(moved, onp.linalg.norm(w, axis=1), 1)
+        size = onp.where(moved, row_norms(w), 1)
         total[rows] = r + onp.where(moved, length / size, 0).astype(x.dtype)[:, None] * w
         return clip(x[rows] + (1 + overshoot) * total[rows], box), moved
 

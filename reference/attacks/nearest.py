@@ -7,7 +7,7 @@ import numpy as onp
 from ..errors import check_geometry, check_labels
 from ..method.numerics import one_hot
 from ..method.targets import distances, nearest
-from .model import Model, as_model
+from .model import Model, as_model, row_norms
 
 
 def nearest_class(model: Model, x: onp.ndarray, labels: onp.ndarray, geometry: str = "l2") -> onp.ndarray:
@@ -35,5 +35,5 @@ def boundaries(model: Model, x, labels, geometry: str = "l2"):
         n, k = z.shape
         own = one_hot(labels, k, z.dtype)
         differences = (pull_back(one_hot(onp.full(n, j), k, z.dtype) - own) for j in range(k))
-        gaps = onp.stack([onp.linalg.norm(v, ord=order, axis=1) for v in differences], axis=1)
+        gaps = onp.stack([row_norms(v, order) for v in differences], axis=1)
     return z, distances(z, gaps, check_labels(labels, z.shape[1], len(z))), pull_back

@@ -36,8 +36,8 @@ def projected_gradient(
     (radius,) = require("a positive finite number", radius=radius)
     step = 2.5 * radius / max(iterations, 1) if step is None else step
     (step,) = require("a positive finite number", step=step)
-    if restarts > 1 and rng is None:
-        raise InputError("restarts > 1 start at random: pass rng = np.random.default_rng(seed)")
+    if restarts > 1:
+        rng = check_rng(rng)
     model, x, labels, name, box = begin(model, x, labels, box)
 
     goals, said = [None], "the highest rival"
@@ -89,3 +89,13 @@ def projected_gradient(
             step=step,
         )
     )
+
+
+def check_rng(rng) -> onp.random.Generator:
+    """A generator from one, or from a seed."""
+    try:
+        if rng is not None:
+            return onp.random.default_rng(rng)
+    except (TypeError, ValueError):
+        pass
+    raise InputError(f"rng = {rng!r}: restarts > 1 start at random, so pass a seed or np.random.default_rng(seed)")

@@ -24,8 +24,8 @@ class AttackResult:
                 whole batch: the same pass repeats it exactly, while a batch of another size may round differently.
     norms:      (n,) ‖images − x‖ where `success`, nan elsewhere.
     iterations: (n,) steps spent on each image.
-    reason:     (n,) why it ended: "success", "iteration limit", "vanishing gradient", or "rounding" (a success that
-                the forward pass of the whole batch did not confirm).
+    reason:     (n,) why it ended: "success", "iteration limit", "vanishing gradient", "not finite" (a gradient was nan
+                or infinite), or "rounding" (a success that the forward pass of the whole batch did not confirm).
     last:       (n, d) the last iterate, successful or not.
     labels:     (n,) the labels attacked.
     convention: labels attacked, box, overshoot, iterations, in words; every table prints it.
@@ -61,6 +61,8 @@ def begin(model, x, labels, box):
     the convention ("true", say).
     """
     model, box = as_model(model), check_box(box)
+    if isinstance(x, onp.ma.MaskedArray):
+        raise InputError("x is a masked array, whose mask would be lost: use x.filled(0)")
     x = check_images(x) if box == (0, 1) else onp.asarray(x)
     if x.dtype not in (onp.float32, onp.float64) or x.ndim != 2 or not x.size or not onp.isfinite(x).all():
         raise InputError(
@@ -78,26 +80,41 @@ def begin(model, x, labels, box):
         named = isinstance(labels, tuple) and len(labels) == 2 and isinstance(labels[0], str)
         name, labels = labels if named else ("given", labels)
         labels = check_labels(labels, z.shape[1], len(x))
-    warn_if_untrustworthy(x, z, gradient)
+    warn_if_untrustworthy(model, x, z, gradient)
     return model, x, labels, name, box
 
 
 def probe(model: Model, x) -> tuple[onp.ndarray, onp.ndarray]:
     """-> (logits z (n, k), ∇_x of the highest minus the second highest (n, d)), once they are known to be sound."""
     try:
-        z, pull_back = model.linearise(x)
-    except ValueError as error:  # shapes that do not fit, mostly
-        raise InputError(f"the model fails on x of shape {x.shape}: {error}") from error
-    if not isinstance(z, onp.ndarray):
+        z = model.logits(x)
+    except Exception as error:  # whatever the model may raise: shapes that do not fit, mostly
+        raise InputError(f"the model fails on x of shape {x.shape}: {_one_line(error)}") from error
+    if not isinstance(z, onp.ndarray) or isinstance(z, onp.ma.MaskedArray):
         raise InputError(f"logits(x) is a {type(z).__name__}: return a NumPy array (n, k)")
     if z.ndim != 2 or len(z) != len(x) or z.shape[1] < 2:
-        raise InputError(f"logits(x) has shape {z.shape}: expected (n, k) with n = {len(x)} and k ≥ 2")
+        turned = "; it looks transposed" if z.ndim == 2 and z.shape[1] == len(x) and len(z) > 1 else ""
+        raise InputError(f"logits(x) has shape {z.shape}: expected (n, k) with n = {len(x)} and k ≥ 2{turned}")
+    n, k = z.shape
+    try:
+        z, pull_back = model.linearise(x)
+        followed = z.shape == (n, k) and z.dtype != object
+        cause = ""
+    except Exception as error:
+        followed, cause = False, f" ({_one_line(error)})"
+    if not followed:
+        raise InputError(
+            f"the model works on arrays, but autograd cannot follow it{cause}: write it with autograd.numpy"
+        )
     if z.dtype != x.dtype:
         raise InputError(f"x is {x.dtype} but logits(x) is {z.dtype}: cast x to the dtype of the parameters")
     if not onp.isfinite(z).all():
         raise InputError("logits(x) has nan or infinite entries: check the model's parameters")
     top, second = onp.argsort(-z, axis=1)[:, :2].T
-    gradient = pull_back(one_hot(top, z.shape[1], z.dtype) - one_hot(second, z.shape[1], z.dtype))
+    try:
+        gradient = pull_back(one_hot(top, k, z.dtype) - one_hot(second, k, z.dtype))
+    except Exception as error:
+        raise InputError(f"the input gradient fails: {_one_line(error)}") from error
     if getattr(gradient, "shape", None) != x.shape or gradient.dtype != x.dtype:
         raise InputError(
             f"the input gradient must be an array like x, {x.dtype} {x.shape}; write logits with autograd.numpy, "
@@ -108,9 +125,15 @@ def probe(model: Model, x) -> tuple[onp.ndarray, onp.ndarray]:
     return z, gradient
 
 
+def _one_line(error: Exception) -> str:
+    """What went wrong in someone else's code, short enough for one line."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words}"[:160]
+
+
 def check_targets(targets, labels, k: int) -> onp.ndarray:
     """`targets` (n,): classes in 0..k-1, none of them the label that is attacked."""
-    targets = check_labels(targets, k, len(labels))
+    targets = check_labels(targets, k, len(labels), "targets")
     same = onp.count_nonzero(targets == labels)
     if same:
         raise InputError(f"{same} of {len(labels)} targets equal the attacked label: choose other classes")
@@ -126,11 +149,12 @@ class Hunt:
     """
 
     def __init__(self, model: Model, x, labels, box, arrives: Callable):
-        self.model, self.x, self.labels, self.box, self.arrives = model, x, labels, box, arrives
+        self.model, self.x, self.labels, self.box = model, x, labels, box
+        self.arrives = lambda z, rows: arrives(z, rows) & onp.isfinite(z).all(axis=1)
         self.every = onp.arange(len(x))
         self.last, self.best = x.copy(), x.copy()
         self.squares = onp.full(len(x), onp.inf, x.dtype)
-        self.spent, self.stuck = onp.zeros(len(x), int), onp.zeros(len(x), bool)
+        self.spent, self.stuck, self.lost = onp.zeros(len(x), int), onp.zeros(len(x), bool), onp.zeros(len(x), bool)
 
     def see(self, rows, images, hit) -> None:
         """The iterates `images` (m, d) of `rows` (m,), and which of them arrived."""
@@ -156,8 +180,16 @@ class Hunt:
             self.stuck[rows] = ~moved
             rows, images = rows[moved], images[moved]
             self.spent[rows] += 1
+            sound = self.sound(rows, images)
+            rows, images = rows[sound], images[sound]
             if not len(rows):
                 return
+
+    def sound(self, rows, images):
+        """Which of the next `images` (m, d) of `rows` are numbers; the others end here, lost."""
+        finite = onp.isfinite(images).all(axis=1)
+        self.lost[rows] = ~finite
+        return finite
 
     @property
     def found(self):
@@ -167,13 +199,15 @@ class Hunt:
     def confirmed(self, images, found):
         """Which of the `images` `found` (n,) arrive in one forward pass of the whole batch, too."""
         z = self.model.logits(onp.where(found[:, None], images, self.x))
-        return found & self.arrives(z, self.every) & onp.isfinite(z).all(axis=1)
+        return found & self.arrives(z, self.every)
 
     def result(self, convention: str) -> AttackResult:
         """What the attack returns."""
         found, success = self.found, self.confirmed(self.best, self.found)
         reason = onp.select(
-            [success, found, self.stuck], ["success", "rounding", "vanishing gradient"], "iteration limit"
+            [success, found, self.lost, self.stuck],
+            ["success", "rounding", "not finite", "vanishing gradient"],
+            "iteration limit",
         )
         images = onp.where(success[:, None], self.best, self.x)
         norms = onp.where(success, onp.linalg.norm(images - self.x, axis=1), onp.nan).astype(self.x.dtype)

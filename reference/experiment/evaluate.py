@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as onp
 
 from ..attacks import ATTACKS, AttackResult, as_model
+from ..attacks.model import row_norms
 from ..attacks.result import probe
 from ..errors import InputError, check_labels, require
 from ..method.numerics import predict, softmax
@@ -129,8 +130,7 @@ def check_not_blank(x: onp.ndarray) -> onp.ndarray:
 
 def measure(result: AttackResult, x: onp.ndarray, logits: Callable) -> Robustness:
     """An attack's result on `x` (n, d) as ratios ‖r‖/‖x‖; `logits` the classifier attacked."""
-    size = onp.linalg.norm(check_not_blank(x), axis=1)
-    last = onp.linalg.norm(result.last - x, axis=1)
+    size, last = row_norms(check_not_blank(x)), row_norms(result.last - x)
     before, after = predict(logits(x)), predict(logits(result.images))
     return Robustness(result.norms / size, last / size, result.norms, result.success, before, after, result.convention)
 
@@ -153,10 +153,14 @@ def evaluate(
     """
     if start not in STARTS:
         raise InputError(f'start = {start!r}: choose "true" (published) or "predicted"')
-    subset = subset or {}
+    subset = {} if subset is None else subset
+    if not isinstance(subset, Mapping):
+        raise InputError(f"subset = {subset!r}: give {{attack: number of images}}")
     if not subset.keys() <= attacks.keys():
         raise InputError(f"subset names {', '.join(subset.keys() - attacks.keys())}: choose from {', '.join(attacks)}")
-    batch, *_ = require("a whole number, 1 or more", batch=batch, **subset)
+    (batch,) = require("a whole number, 1 or more", batch=batch)
+    for name, images in subset.items():
+        require("a whole number, 1 or more", **{f"subset[{name!r}]": images})
     if not attacks:
         raise InputError("attacks is empty: name at least one")
     model, x = as_model(model), check_images(x)
@@ -168,7 +172,7 @@ def evaluate(
     for name, attack in attacks.items():
         n = min(len(x), subset.get(name, len(x)))
         rows = [slice(i, min(i + batch, n)) for i in range(0, n, batch)]
-        parts = [attack(model, x[part], (start, labels[part])) for part in rows]
+        parts = [attack(model, x[part].copy(), (start, labels[part])) for part in rows]
         found[name] = measure(_join(parts), x[:n], model.logits)
     return Evaluation(predicted, y, found, softmax(z).max(axis=1))
 

@@ -199,6 +199,8 @@ def test_what_was_confirmed_is_kept_when_something_better_is_not():
 
     def sceptic(v):
         """f for the first images it is shown, and the attacked label for all others."""
+        if abs(v - x).max() < 1e-4:  # what every attack asks at first, to see whether the model can be trusted
+            return f(v)
         confirmed.append(v.copy())
         known = (v == confirmed[0]).all(axis=1, keepdims=True)
         return np.where(known, f(v), 100.0 * (labels[:, None] == np.arange(4)))

@@ -6,6 +6,7 @@ import pytest
 
 from reference import attacks
 from reference.attacks import carlini_wagner, ddn, deepfool, projected_gradient, strongest
+from reference.attacks.ddn import loss_direction
 from reference.errors import InputError
 
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -89,3 +90,15 @@ def test_all_targets_are_the_best_of_each():
 def test_other_words_than_all_are_refused(name):
     with pytest.raises(InputError, match="targets = 'every': give one of all"):
         getattr(attacks, name)(*decoy(), targets="every", **{"restarts": 1} if name == "projected_gradient" else {})
+
+
+def test_ddn_follows_the_cross_entropy_and_does_not_saturate():
+    """The gradient p − e_l in direction; by exact arithmetic where p_l rounds to 1."""
+    z = np.array([[1.0, 0.5, -0.3], [0.0, 2.0, 1.0]])
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    plain = p - np.eye(3)[[0, 2]]
+    found = loss_direction(z, np.array([0, 2]))
+    np.testing.assert_allclose(found * (1 - p[[0, 1], [0, 2]])[:, None], plain, rtol=1e-12)
+    found = loss_direction(np.array([[2000.0, 1.0, 1.0]], np.float32), np.array([0]))
+    np.testing.assert_array_equal(found, np.array([[-1, 0.5, 0.5]], np.float32))
+    assert found.dtype == np.float32

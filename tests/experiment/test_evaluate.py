@@ -242,6 +242,57 @@ def test_an_all_zero_image_is_refused():
         measure(moves(np.full(12, 0.0))(x)(None, x, ("true", y)), x, logits)
 
 
+def test_a_model_that_writes_into_its_argument_changes_nothing():
+    """ρ as of the same model that leaves its argument alone, as a pair and by autograd; the images stay."""
+    V = np.random.default_rng(1).standard_normal((6, K))
+    x, y = images(5, 20)
+
+    def writes(v):
+        v *= 0.5
+        return v @ V
+
+    def gradient(v, g):
+        v[:] = 0
+        return 0.5 * (g @ V.T)
+
+    kept = x.copy()
+    right = evaluate(lambda v: (v * 0.5) @ V, x, y, {"DeepFool": deepfool}).attacks["DeepFool"]
+    for model in (writes, (writes, gradient)):
+        found = evaluate(model, x, y, {"DeepFool": deepfool}).attacks["DeepFool"]
+        np.testing.assert_array_equal(x, kept)
+        np.testing.assert_allclose(found.ratios, right.ratios, rtol=1e-9)
+
+
+def test_an_attack_that_writes_into_the_images_changes_nothing():
+    x, y = images()
+    kept = x.copy()
+
+    def writes(model, x, labels):
+        x += 1
+        return deepfool(model, kept, labels)
+
+    evaluate(logits, x, y, {"writes": writes})
+    np.testing.assert_array_equal(x, kept)
+
+
+def test_an_attack_may_have_any_name():
+    x, y = images()
+    for name in ("batch", "two words", ""):
+        assert len(evaluate(logits, x, y, {name: deepfool}, subset={name: 5}).attacks[name].norms) == 5
+
+
+def test_images_so_dark_that_their_squares_are_zero():
+    x, y = images()
+    dark, labels = x * 1e-200, (x[:, :K]).argmax(axis=1)
+
+    def attack(model, x, given):
+        n = len(x)
+        return AttackResult(x / 2, np.ones(n, bool), x[:, 0], np.ones(n), np.full(n, ""), x / 2, given[1], "halves")
+
+    found = measure(attack(None, dark, ("true", labels)), dark, logits)
+    np.testing.assert_allclose(found.last_ratios, 0.5, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     "change, says",
     [
@@ -249,7 +300,8 @@ def test_an_all_zero_image_is_refused():
         ({"y": images()[1][:-1]}, "expected 12 labels"),
         ({"y": images()[1] + K}, "labels must be in 0..3"),
         ({"batch": 0}, "batch = 0: give a whole number, 1 or more"),
-        ({"subset": {"DeepFool": 0}}, "DeepFool = 0: give a whole number, 1 or more"),
+        ({"subset": {"DeepFool": 0}}, "DeepFool.* = 0: give a whole number, 1 or more"),
+        ({"subset": [1]}, "subset = .1.: give .attack: number of images"),
         ({"batch": 2.5}, "batch = 2.5: give a whole number"),
         ({"attacks": {}}, "attacks is empty"),
         ({"model": lambda x: x @ np.ones((7, 3))}, "the model fails on x of shape"),
