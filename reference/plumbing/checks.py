@@ -31,7 +31,7 @@ def check_images(x: Any, name: str = "x") -> onp.ndarray:
     if outside:
         raise InputError(
             f"{name} must lie in [0, 1], but {outside} of {x.size} pixels are outside "
-            f"(from {float(x.min())!r} to {float(x.max())!r}); divide by 255 if these are 8-bit pixels, "
+            f"(from {x.min():.17g} to {x.max():.17g}); divide by 255 if these are 8-bit pixels, "
             f"undo any mean and scale normalisation, or use np.clip({name}, 0, 1)"
         )
     return x
