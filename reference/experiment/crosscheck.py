@@ -247,7 +247,8 @@ def as_markdown(record: dict) -> str:
         return f"{100 * found['both']:.1f} / {100 * found['AutoAttack']:.1f}"
 
     rows = [[f"‖r‖ ≤ {r}", *(two(n["robust"][r]) for n in networks.values())] for r in first["robust"]]
-    return "\n".join([*lines, grid(["radius", *names], rows), ""])
+    lines += [grid(["radius", *names], rows), ""]
+    return "\n".join([*lines, *([record["note"], ""] if "note" in record else [])])
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,5 +1,8 @@
 """Every class in turn, and several attacks together: nearer than any one of them, and never beyond what is possible."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import problems
 import pytest
@@ -102,3 +105,13 @@ def test_ddn_follows_the_cross_entropy_and_does_not_saturate():
     found = loss_direction(np.array([[2000.0, 1.0, 1.0]], np.float32), np.array([0]))
     np.testing.assert_array_equal(found, np.array([[-1, 0.5, 0.5]], np.float32))
     assert found.dtype == np.float32
+
+
+def test_the_readmes_example_prints_what_it_shows(capsys):
+    text = (Path(attacks.__file__).parent / "README.md").read_text()
+    code, shown = re.search(r"```python\n(.*?)```\n\n(.*?)\n\n", text, re.DOTALL).groups()
+    exec(code, {})
+    printed = capsys.readouterr().out.split("\n")
+    for line, other in zip(shown.splitlines(), printed, strict=False):
+        numbers, others_ = (np.array(re.findall(r"[0-9.]+", part), float) for part in (line, other))
+        np.testing.assert_allclose(numbers, others_, rtol=1e-5)
