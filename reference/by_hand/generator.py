@@ -64,19 +64,17 @@ class Sums:
 class Numbers(NamedTuple):
     """What one attack step keeps of each row, or several steps stacked: section 5's letters.
 
-    p is (rows, k), all others are (rows,).  sign: of log p_t − log C; move: the step is u = move · q; goes: i_m;
-    slope: σ'(C − p_t).
+    p is (rows, k), all others are (rows,).  gap: log p_t − log C, so φ is its size; move: the step is u = move · q; goes:
+    i_m, as booleans.
     """
 
     p: onp.ndarray
     p_t: onp.ndarray
     C: onp.ndarray
-    sign: onp.ndarray
-    phi: onp.ndarray
+    gap: onp.ndarray
     n: onp.ndarray
     move: onp.ndarray
     goes: onp.ndarray
-    slope: onp.ndarray
 
 
 class Stacks:
@@ -156,7 +154,7 @@ class Unrolled:
             self.steps.append(step)
             self.rows.append(rows)
             self.ends.append(at.stop)
-            moving, length = step.goes > 0, (self.ahead * step.move)[:, None]
+            moving, length = step.goes, (self.ahead * step.move)[:, None]
             by_c, by_a = length * self.stacks.q[at], length * self.stacks.first[at]
             if not moving.all():
                 rows, by_c, by_a = examples[rows][moving], by_c[moving], by_a[moving]
@@ -172,7 +170,6 @@ class Unrolled:
         log_p, p = log_softmax(net.z)
         p_t, gap = onp.vecdot(p, t), onp.vecdot(log_p, t) - onp.log(C)
         phi, root = onp.abs(gap), math.sqrt(self.eps)
-        slope = onp.tanh(0.5 * (C - p_t))  # 2σ − 1
         onp.subtract(t, p, out=s)
         if gaps is not None:
             gaps.combine(s, room if self.span.narrow else [*room, q])
@@ -188,8 +185,7 @@ class Unrolled:
             n += n == 0
             move = (root + phi) / n
             onp.matmul(onp.sign(q, out=q), self.span.first, out=first)
-        goes, slope = (slope > 0).astype(p.dtype), 0.25 * (1 - slope * slope)
-        return Numbers(p, p_t, C, onp.sign(gap), phi, n, move, goes, slope)
+        return Numbers(p, p_t, C, gap, n, move, C > p_t)
 
     def reverse(self, into: Sums, g, in_span=None, first=None, shared: bool = False) -> Cotangents:
         """Add the attack's part to the weight gradient `into` -> the other cotangents.  It can be called once, because
@@ -276,14 +272,15 @@ class Unrolled:
         for rows, part in parts[::-1]:
             c_bar[part] += bars.i[rows]
             bars.i[rows] = s.goes[part] * c_bar[part]
-        along = along * s.goes
+        along, phi = along * s.goes, onp.abs(s.gap)
         if self.l2:  # q = w, move = √ε/n + φ/n²
             alpha, phi_bar = s.move * s.goes, along / (s.n * s.n)
-            beta = -phi_bar * (math.sqrt(self.eps) + 2 * s.phi / s.n) / s.n
+            beta = -phi_bar * (math.sqrt(self.eps) + 2 * phi / s.n) / s.n
         else:  # q = sign(w), constant; move = (√ε + φ)/‖w‖₁
             alpha, phi_bar = 0 * along, along / s.n
             beta = -s.move * phi_bar
-        log_p_bar, p_bar = s.sign * phi_bar, -c_bar * s.slope
+        tanh = onp.tanh(0.5 * (s.C - s.p_t))  # 2σ − 1, so σ' = (1 − tanh²)/4
+        log_p_bar, p_bar = onp.sign(s.gap) * phi_bar, -c_bar * (0.25 * (1 - tanh * tanh))
         C_bar = -log_p_bar / s.C - p_bar
         for rows, part in parts:
             bars.C[rows] += C_bar[part]
