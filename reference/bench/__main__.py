@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> dict:
         results["growth"] = child(1, scale="growth quick" if args.quick else "growth", epochs=0, seconds=seconds / 10)
         write_json(args.out, results)
         save(growth.figure(results["growth"]), args.out.with_suffix(".png"))
+        table = [[axis, *(f"{e:.2f}" for e in found)] for axis, *found in growth.exponents(results["growth"])]
+        print(grid(["exponent of", "our time", "products counted", "our peak memory"], table))
         print(f"growth drawn in {args.out.with_suffix('.png')}")
     return results
 
@@ -158,6 +160,7 @@ def report(found: dict) -> str:
         for part, (time, floor) in found["profile"].items()
     ]
     lines.append(grid(["our classifier step", "ms", "%", "its products alone, ms"], table))
+    lines.append(f"It calls {found['numpy calls']} operations of NumPy.")
     return "\n".join(lines)
 
 

@@ -17,9 +17,9 @@ from ..method import network
 from ..method.adam import Adam
 from ..method.settings import Generator
 from ..method.targets import RunningConfidence
-from . import rows
-from .measure import OURS, PLAIN, ROWS, TORCH, interleave, note, peak_memory
-from .problem import Problem, batch
+from . import products, rows
+from .measure import FLOOR, OURS, PLAIN, ROWS, TORCH, interleave, layer_sizes, note, peak_memory
+from .problem import Problem, active, batch
 
 BASE = {"batch": 100, "width": 256, "depth": 2, "iterations": 5, "classes": 10}
 AXES = {
@@ -47,16 +47,34 @@ def problem(seed: int = 0, **size: int) -> Problem:
 
 
 def measure(seconds: float, axes: dict[str, Sequence[int]] = AXES) -> Iterator[dict]:
-    """One record per axis, value and row; memory of the NumPy rows only."""
+    """One record per axis, value and row; memory of the NumPy rows only; of the floor, the count of its products."""
     for axis, values in axes.items():
         for value in values:
             note(f"growth: {axis} {value}")
             p = problem(**{axis: value})
             names = [name for name in (PLAIN, OURS, TORCH) if find_spec(ROWS[name][1])]
+            sizes = layer_sizes(p.state.params), layer_sizes(p.state.critic)
+            parts = products.classifier_step(*sizes, active(p))
+            yield {"axis": axis, "value": value, "row": FLOOR, "flops": sum(map(products.flops, parts.values()))}
             jobs = {name: ROWS[name][0](p)[rows.CLASSIFIER] for name in names}
             for name, times in interleave(jobs, seconds, least=3).items():
                 record = {"axis": axis, "value": value, "row": name, "seconds": float(onp.median(times))}
                 yield record if name == TORCH else record | {"peak bytes": peak_memory(jobs[name])}
+
+
+def exponents(records: Sequence[dict]) -> list[list]:
+    """[axis, e of our time, e of the products' count, e of our memory] for each axis.
+
+    e is fitted to quantity ∝ valueᵉ by least squares on logarithms, over the three largest values: the overhead that
+    does not grow counts least there.
+    """
+
+    def fitted(axis, row, key):
+        own = sorted((r["value"], r[key]) for r in records if (r["axis"], r["row"]) == (axis, row))[-3:]
+        return float(onp.polyfit(*onp.log(onp.array(own, float)).T, 1)[0]) if len(own) > 1 else onp.nan
+
+    asked = (OURS, "seconds"), (FLOOR, "flops"), (OURS, "peak bytes")
+    return [[axis, *(fitted(axis, *of) for of in asked)] for axis in AXES]
 
 
 def figure(records: Sequence[dict]) -> Figure:

@@ -9,12 +9,14 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 
 import numpy as onp
 
 from ..by_hand import steps
+from ..method.adam import Adam
 from . import products, rivals, rows
 from .problem import Problem, active, prepare
 
@@ -48,7 +50,7 @@ def measure(scale: str, epochs: int, seconds: float) -> dict:
     found |= {"sizes": sizes, "critic": critic, "batch": len(p.x), "first": p.first, "epochs": epochs}
     found["floor flops"] = {column: products.flops(list_) for column, list_ in floors.items()}
     found["differences"], found["refused"], found["seconds"] = {}, [], {}
-    for column in rows.COLUMNS if scale != "paper" else rows.COLUMNS[:3]:
+    for column in rows.COLUMNS if scale != "paper" else rows.COLUMNS[: -len(rows.LONG)]:
         note(f"{scale}: {column}")
         jobs = {name: row[column] for name, row in made.items() if column in row}
         jobs, found["differences"][column] = agreeing(jobs, old(p, column))
@@ -57,6 +59,7 @@ def measure(scale: str, epochs: int, seconds: float) -> dict:
             jobs[FLOOR] = rows.Job(products.multiplier(floors[column], p.x.dtype))
         found["seconds"][column] = interleave(jobs, seconds)
     found["peak bytes"] = {name: peak_memory(made[name][rows.CLASSIFIER]) for name in (PLAIN, OURS)}
+    found["numpy calls"] = numpy_calls(p)
     found["profile"] = profile(made[OURS][rows.CLASSIFIER], parts, p, seconds)
     return found
 
@@ -79,7 +82,7 @@ def layer_sizes(params) -> list[int]:
 
 def old(p: Problem, column: str) -> list[onp.ndarray] | None:
     """What a step starts from."""
-    start = {rows.CLASSIFIER: p.state.params, rows.CRITIC: p.state.critic}.get(column)
+    start = {rows.CRITIC: p.state.critic, rows.NEAREST: None}.get(column, p.state.params)
     return None if start is None else rows.flat(start)
 
 
@@ -163,6 +166,42 @@ def peak_memory(job: rows.Job) -> int:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return peak
+
+
+class Counted(onp.ndarray):
+    """An array that counts the operations of NumPy which it, or what is made from it, goes into."""
+
+    calls = 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        def bare(a):
+            return a.view(onp.ndarray) if isinstance(a, Counted) else a
+
+        Counted.calls += 1
+        if out is not None:
+            kwargs["out"] = tuple(map(bare, out))
+        result = getattr(ufunc, method)(*map(bare, inputs), **{name: bare(value) for name, value in kwargs.items()})
+        return result.view(Counted) if isinstance(result, onp.ndarray) else result
+
+    def __array_function__(self, *args):
+        Counted.calls += 1
+        return super().__array_function__(*args)
+
+
+def numpy_calls(p: Problem) -> int:
+    """How many operations of NumPy our classifier step calls; slices and casts are not counted."""
+
+    def counted(tree):
+        return [tuple(a.view(Counted) for a in layer) for layer in tree]
+
+    state = p.state
+    adam = Adam(counted(state.adam.m), counted(state.adam.v), state.adam.t)
+    state = replace(state, params=counted(state.params), critic=counted(state.critic), adam=adam)
+    job = rows.ours(p._replace(state=state))[rows.CLASSIFIER]
+    job.before()
+    Counted.calls = 0
+    job.run()
+    return Counted.calls
 
 
 ADAM = "Adam"

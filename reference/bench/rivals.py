@@ -8,15 +8,17 @@ import numpy as onp
 
 from ..attacks import Model
 from .problem import Problem
-from .rows import CLASSIFIER, CRITIC, EPOCH, NEAREST, Job, batches, evaluations, flat
+from .rows import CLASSIFIER, CRITIC, EPOCH, NEAREST, OTHERS, Job, batches, evaluations, flat, virtual_start
 
 
 def pytorch(p: Problem) -> dict[str, Job]:
     """PyTorch, eager, by double backward, with its own fused Adam; under the same attacks in the evaluation, which see
     it as a `Model` that keeps the graph of each forward pass."""
     import torch
+    from torch.nn.functional import cross_entropy
 
     from ..conformance.adapters import pytorch as method
+    from ..conformance.adapters import pytorch_defences as defences
 
     def tensors(tree, attached=False):
         if isinstance(tree, list | tuple):
@@ -65,6 +67,41 @@ def pytorch(p: Problem) -> dict[str, Job]:
         terms = method.critic_terms(omega.params, x, y, x_hat, y_hat, real, fake)
         return omega.update(terms, by_critic, s.critic_learning_rate)
 
+    start = torch.from_numpy(virtual_start(p))
+
+    def multi_step(params, s):
+        r = torch.zeros_like(x)
+        for _ in range(s.steps):
+            r = r + 2.5 / s.steps * defences.adversarial(params, x + r, y, s.epsilon, s.geometry)
+            r = r * (s.epsilon / r.norm(dim=1, keepdim=True)).clamp(max=1)
+            r = (x + r).clamp(0, 1) - x
+        return r
+
+    def attacked(params, r):
+        return method.logits(params, x + r.detach())
+
+    def two_points(params, s):
+        r = defences.adversarial(params, x, y, s.epsilon, s.geometry)
+        return (cross_entropy(method.logits(params, x), y) + cross_entropy(attacked(params, r), y)) / 2
+
+    def smooth(params, s):
+        z, r = method.logits(params, x), defences.virtual(params, x, start, s.xi, s.epsilon)
+        return cross_entropy(z, y) + defences.kl(z.detach(), attacked(params, r))
+
+    losses = {
+        "undefended": lambda params, s: cross_entropy(method.logits(params, x), y),
+        "adversarial": two_points,
+        "multi-step": lambda params, s: cross_entropy(attacked(params, multi_step(params, s)), y),
+        "virtual": smooth,
+        "margin": lambda params, s: defences.margin(params, x, y, s.epsilon),
+    }
+
+    def other(name):
+        def run():
+            return theta.update({name: losses[name](theta.params, OTHERS[name])}, {}, training.learning_rate)
+
+        return Job(run, both, theta.arrays)
+
     def noise(n):
         return [
             torch.randn(n, len(W)) * (s.hidden_noise if i else s.input_noise) for i, (W, _) in enumerate(omega.params)
@@ -103,6 +140,7 @@ def pytorch(p: Problem) -> dict[str, Job]:
         CLASSIFIER: Job(classifier, both, theta.arrays),
         NEAREST: Job(lambda: method.nearest_class(theta.params, x), both, lambda found: [found.numpy()]),
         CRITIC: Job(critic, both, omega.arrays),
+        **{name: other(name) for name in OTHERS},
         EPOCH: Job(epoch, both),
     } | evaluations(p, Model(lambda v: method.logits(fixed, torch.from_numpy(v)).numpy(), linearise))
 
@@ -113,6 +151,7 @@ def jax(p: Problem) -> dict[str, Job]:
     import jax.numpy as jnp
 
     from ..conformance.adapters import jax as method
+    from ..conformance.adapters import jax_defences as defences
 
     s, training, state = p.defence, p.plan.training, p.state
     attack = {"iterations": s.generator.iterations, "overshoot": s.generator.overshoot, "eps": s.generator.eps}
@@ -161,6 +200,47 @@ def jax(p: Problem) -> dict[str, Job]:
         omega = critic(omega, x, y, x_hat, y_hat, real, fake)
         return theta_step(theta, omega, x, y, targets, C, judging), omega
 
+    def attacked(params, x, r):
+        return method.logits(params, x + jax.lax.stop_gradient(r))
+
+    def multi_step(params, x, y, s):
+        r = jnp.zeros_like(x)
+        for _ in range(s.steps):
+            r = r + 2.5 / s.steps * defences.adversarial(params, x + r, y, s.epsilon, s.geometry)
+            r = r * jnp.minimum(1, s.epsilon / jnp.linalg.norm(r, axis=1, keepdims=True))
+            r = jnp.clip(x + r, 0, 1) - x
+        return r
+
+    def two_points(params, x, y, start, s):
+        r = defences.adversarial(params, x, y, s.epsilon, s.geometry)
+        clean = defences.cross_entropy(method.logits(params, x), y)
+        return (clean + defences.cross_entropy(attacked(params, x, r), y)) / 2
+
+    def smooth(params, x, y, start, s):
+        z, r = method.logits(params, x), defences.virtual(params, x, start, s.xi, s.epsilon)
+        return defences.cross_entropy(z, y) + defences.kl(jax.lax.stop_gradient(z), attacked(params, x, r))
+
+    def strong(params, x, y, start, s):
+        return defences.cross_entropy(attacked(params, x, multi_step(params, x, y, s)), y)
+
+    losses = {
+        "undefended": lambda params, x, y, start, s: defences.cross_entropy(method.logits(params, x), y),
+        "adversarial": two_points,
+        "multi-step": strong,
+        "virtual": smooth,
+        "margin": lambda params, x, y, start, s: defences.margin(params, x, y, s.epsilon),
+    }
+
+    def other(name):
+        @jax.jit
+        def step(theta, *batch):
+            def terms(params):
+                return {name: losses[name](params, *batch, OTHERS[name])}
+
+            return update(terms, {}, theta, training.learning_rate)
+
+        return Job(ready(step, theta, x, y, jnp.asarray(virtual_start(p))), arrays=parameters)
+
     to_jax = partial(jax.tree.map, jnp.asarray)
     theta = to_jax((state.params, state.adam.m, state.adam.v, onp.float32(state.adam.t)))
     omega = to_jax((state.critic, state.critic_adam.m, state.critic_adam.v, onp.float32(state.critic_adam.t)))
@@ -186,5 +266,6 @@ def jax(p: Problem) -> dict[str, Job]:
         CLASSIFIER: Job(ready(classifier, theta, omega, running, x, y, judging), arrays=parameters),
         NEAREST: Job(ready(nearest, theta[0], x), arrays=lambda found: [onp.asarray(found)]),
         CRITIC: Job(ready(critic, omega, x, y, x_hat, y_hat, real, fake), arrays=parameters),
+        **{name: other(name) for name in OTHERS},
         EPOCH: Job(epoch),
     }

@@ -2,7 +2,8 @@
 
 What each step includes.  Classifier: from (θ, batch) to the new θ: prediction, nearest class, attack, ŷ, critic's term,
 cycle, cross-entropy, gradient, Adam.  Critic: from (ω, batch, x̂, ŷ) to the new ω: losses, penalty, gradient, Adam.
-Epoch: both for every batch of the training data, with fresh noise and the running confidence.
+Other defences: from (θ, batch) to the new θ.  Epoch: classifier and critic step for every batch of the training data,
+with fresh noise and the running confidence.
 """
 
 from __future__ import annotations
@@ -24,11 +25,21 @@ from ..method import network, objectives
 from ..method import steps as definitions
 from ..method.adam import adam_step
 from ..method.numerics import predict
+from ..method.settings import AdversarialTraining, Margin, MultiStep, Undefended, VirtualAdversarial
 from .problem import Problem
 
 CLASSIFIER, NEAREST, CRITIC = "classifier step", "nearest class", "critic step"
 EPOCH, DEEPFOOL, HIGH = "epoch", "DeepFool", "high-confidence"
-COLUMNS = (CLASSIFIER, NEAREST, CRITIC, EPOCH, DEEPFOOL, HIGH)
+OTHERS = {
+    "undefended": Undefended(),
+    "adversarial": AdversarialTraining(1.0, "l2"),
+    "multi-step": MultiStep(1.0),
+    "virtual": VirtualAdversarial(1.5),
+    "margin": Margin(0.5),
+}
+"""The other defences.  All are in L2, because rounding decides the sign of a small gradient."""
+LONG = (EPOCH, DEEPFOOL, HIGH)
+COLUMNS = (CLASSIFIER, NEAREST, CRITIC, *OTHERS, *LONG)
 
 
 class Job(NamedTuple):
@@ -50,6 +61,11 @@ def batches(p: Problem) -> Iterator[tuple[onp.ndarray, onp.ndarray]]:
     x, y = p.digits.train
     size = p.plan.training.batch
     return ((x[i : i + size], y[i : i + size]) for i in range(0, len(x), size))
+
+
+def virtual_start(p: Problem) -> onp.ndarray:
+    """The random direction (n, d) from which virtual adversarial training searches, the same for all rows."""
+    return onp.random.default_rng(0).standard_normal(p.x.shape, dtype=p.x.dtype)
 
 
 def evaluations(p: Problem, model) -> dict[str, Job]:
@@ -109,6 +125,22 @@ def numpy_row(p: Problem, steps: ModuleType, model) -> dict[str, Job]:
         _, gradient = steps.critic_step(state.critic, p.x, p.y, p.x_hat, p.y_hat, real, fake, s)
         return steps.adam_step(state.critic, gradient, state.critic_adam, s.critic_learning_rate, *betas)[0]
 
+    start = virtual_start(p)
+    gradients = {
+        "undefended": lambda s: steps.undefended(state.params, p.x, p.y),
+        "adversarial": lambda s: steps.adversarial_training(state.params, p.x, p.y, s),
+        "multi-step": lambda s: steps.multi_step(state.params, p.x, p.y, s),
+        "virtual": lambda s: steps.virtual_adversarial(state.params, p.x, p.y, s, start),
+        "margin": lambda s: steps.margin(state.params, p.x, p.y, s),
+    }
+
+    def other(name):
+        def run():
+            _, gradient = gradients[name](OTHERS[name])
+            return steps.adam_step(state.params, gradient, state.adam, training.learning_rate, *betas)[0]
+
+        return Job(run, reset, flat)
+
     def epoch():
         for x, y in batches(p):
             critic_batch(state, x, y, s, training, training.learning_rate, s.critic_learning_rate, steps)
@@ -120,5 +152,6 @@ def numpy_row(p: Problem, steps: ModuleType, model) -> dict[str, Job]:
             arrays=lambda targets: [targets],
         ),
         CRITIC: Job(critic, reset, flat),
+        **{name: other(name) for name in OTHERS},
         EPOCH: Job(epoch, reset),
     } | evaluations(p, model)

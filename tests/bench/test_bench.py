@@ -113,9 +113,31 @@ def test_the_rows_agree(name):
     make, library = measure.ROWS[name]
     pytest.importorskip(library, reason=f"{library} is not installed")
     p = growth.problem(batch=10, width=16, depth=1, iterations=1)
-    for column in (rows.CLASSIFIER, rows.NEAREST, rows.CRITIC):
+    for column in (rows.CLASSIFIER, rows.NEAREST, rows.CRITIC, *rows.OTHERS):
         found = measure.differences({"plain": rows.plain(p)[column], name: make(p)[column]}, measure.old(p, column))
         assert found["plain"] == 0 and found[name] <= measure.TOLERANCE
+
+
+def test_operations_of_numpy_are_counted():
+    """Operators, in place and on what an operation returned, reductions and functions; an iteration more takes more."""
+    a, before = np.ones((2, 3)).view(measure.Counted), measure.Counted.calls
+    b = a + 1
+    b *= 2
+    np.concatenate([b @ b.T, b.sum(axis=1)[:, None]], axis=1)
+    assert measure.Counted.calls - before == 5
+    few, more = (measure.numpy_calls(growth.problem(batch=10, width=16, depth=1, iterations=i)) for i in (1, 2))
+    assert 100 < few < more
+
+
+def test_exponents_of_a_power_law():
+    """The first value is off the law, because it is overhead."""
+    records = [
+        {"axis": "width", "value": v, "row": row, "seconds": max(v, 4) ** 1.5, "flops": v**2, "peak bytes": 7}
+        for v in (1, 4, 8, 16)
+        for row in ("ours", "floor")
+    ]
+    (found,) = [fitted for axis, *fitted in growth.exponents(records) if axis == "width"]
+    assert found == pytest.approx([1.5, 2, 0], abs=1e-12)
 
 
 def test_a_row_that_disagrees_is_refused():
@@ -175,7 +197,7 @@ def test_the_command_runs(tmp_path, capfd, monkeypatch):
     for column, times in found["seconds"].items():
         assert {"plain autograd", "ours"} <= set(times) and all(min(t) > 0 for t in times.values())
         assert ("floor" in times) == (column in (rows.CLASSIFIER, rows.CRITIC))
-    assert {r["axis"] for r in grown} == set(growth.AXES) and all(r["seconds"] > 0 for r in grown)
+    assert {r["axis"] for r in grown} == set(growth.AXES) and all(r.get("seconds", 1) > 0 for r in grown)
     assert all(time >= 0 for time, _ in found["profile"].values())
     assert "NOT TIMED" not in printed
     assert "NOT TIMED, its result differs by more than 1e-4: PyTorch eager in nearest class" in report(
