@@ -64,8 +64,8 @@ class Sums:
 class Numbers(NamedTuple):
     """What one attack step keeps of each row, or several steps stacked: section 5's letters.
 
-    p is (rows, k), all others are (rows,).  gap: log p_t − log C, so φ is its size; move: the step is u = move · q; goes:
-    i_m, as booleans.
+    p is (rows, k), all others are (rows,).  gap: log p_t − log C, so φ is its size; move: the step is u = move · q;
+    goes: i_m, as booleans.
     """
 
     p: onp.ndarray
