@@ -1,0 +1,289 @@
+"""The figures of the lessons and the slides: each a function that returns a matplotlib `Figure`.
+
+A figure computes what it shows from the arguments it is given; nothing is drawn from memory.  Colours are Okabe & Ito's,
+as in `experiment/figures.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as onp
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from ..attacks import high_confidence
+from ..by_hand.model import from_params
+from ..data import toy
+from ..experiment.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
+from ..experiment.tables import NAMES
+from ..method import critic as critics
+from ..method import network
+from ..method.generator import linearise_log_prob, newton_step
+from ..method.numerics import log_softmax, softmax
+from ..method.settings import AdversaryCritic
+
+CLASS_COLOURS = (SKY, ORANGE, GREEN)
+CHANGE = LinearSegmentedColormap.from_list("change", [BLUE, "white", VERMILLION])
+SLOPE = AdversaryCritic().slope
+
+
+def _image(axes, x, title="", **how):
+    side = math.isqrt(x.size)
+    axes.imshow(x.reshape(side, side), **({"cmap": "gray_r", "vmin": 0, "vmax": 1} | how))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(title, fontsize=9)
+
+
+def attacked_digits(networks, x, label: int, target: int, confidence: float) -> Figure:
+    """One digit `x` (d,), attacked in every network up to the same confidence; below, what was changed."""
+    figure = Figure(figsize=(1.6 * (len(networks) + 1), 3.6), layout="constrained")
+    axes = figure.subplots(2, len(networks) + 1)
+    _image(axes[0, 0], x, f"the image: {label}")
+    axes[1, 0].axis("off")
+    for column, (name, params) in zip(axes.T[1:], networks.items(), strict=True):
+        found = high_confidence(
+            from_params(params), x[None], ("true", onp.array([label])), confidence, onp.array([target])
+        )
+        r = found.last[0] - x
+        share = onp.linalg.norm(r) / onp.linalg.norm(x)
+        _image(column[0], found.last[0], NAMES.get(name, name))
+        _image(column[1], r, f"‖r‖/‖x‖ = {share:.2f}" if found.success[0] else "failed", cmap=CHANGE, vmin=-1, vmax=1)
+    return figure
+
+
+def shared_and_own(w, x, epsilon: float) -> Figure:
+    """A linear classifier w in two dimensions: one r for all examples beside one r for each.  x: (n, 2), labels ±1 by w.
+
+    The loss of an example grows as the example moves towards the other side.
+    """
+    unit = w / onp.linalg.norm(w)
+    side = onp.sign(x @ w)
+    shared = -unit * epsilon * onp.sign(side.sum() or 1)
+    own = -epsilon * side[:, None] * unit
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    for axes, r, title in zip(
+        figure.subplots(1, 2), (onp.tile(shared, (len(x), 1)), own), ("one r for all", "one r each")
+    ):
+        for sign, colour, marker in ((1, BLUE, "o"), (-1, VERMILLION, "s")):
+            rows = side == sign
+            axes.scatter(*x[rows].T, color=colour, marker=marker, s=30, zorder=3)
+        axes.quiver(*x.T, *r.T, angles="xy", scale_units="xy", scale=1, width=0.006, color="0.3")
+        line = onp.array([[-unit[1], unit[0]], [unit[1], -unit[0]]]) * 3
+        axes.plot(*line.T, color=BLACK, lw=1.2)
+        axes.set(xlim=(-2, 2), ylim=(-2, 2), aspect="equal", xticks=[], yticks=[])
+        loss = onp.log1p(onp.exp(-side * ((x + r) @ w))).mean()
+        axes.set_title(f"{title}: mean loss {loss:.2f}", fontsize=10)
+    return figure
+
+
+def tangent_step(params, x, target: int, confidence: float) -> Figure:
+    """log p_t along its gradient w, the tangent at x, and where the tangent reaches log C: one Newton step."""
+    t = onp.array([target])
+    log_p, _, w = linearise_log_prob(lambda v: network.logits(params, v), x[None], t)
+    n = float(onp.linalg.norm(w))
+    step = float(onp.linalg.norm(newton_step(log_p, w, onp.array([confidence]))))
+    along = onp.linspace(0, 1.6 * step, 200)
+    z = network.logits(params, x + along[:, None] * w / n)
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(along, log_softmax(z)[:, target], color=GREEN, lw=2, label="log p$_t$ along w")
+    axes.plot(along, log_p[0] + n * along, color=BLACK, ls="--", label="tangent, slope ‖w‖")
+    axes.axhline(math.log(confidence), color="0.5", lw=1, ls=":", label=f"log C, C = {confidence:g}")
+    axes.plot([step], [math.log(confidence)], "o", color=VERMILLION, label=f"the step, length {step:.2f}")
+    axes.set(xlabel="distance moved along w", ylabel="log p$_t$", ylim=(log_p[0] - 0.5, 1.2), xlim=(0, 1.6 * step))
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def _regions(axes, params, side: int = 150):
+    grid = toy.midpoints(side)
+    classes = network.logits(params, grid).argmax(axis=1).reshape(side, side)
+    # midpoints run over one coordinate faster than over the other: let the grid itself say which
+    columns = grid[:, 0].reshape(side, side)
+    classes = classes if columns[0, 0] != columns[0, -1] else classes.T
+    axes.imshow(
+        classes, origin="lower", extent=(0, 1, 0, 1), cmap=ListedColormap(CLASS_COLOURS), alpha=0.25, vmin=0, vmax=2
+    )
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
+
+
+def linearised_boundaries(params, x) -> Figure:
+    """The classes of a network on the toy square, and its boundaries with the class at x (2,), linearised there."""
+    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    _regions(axes, params)
+    z = network.logits(params, x[None])[0]
+    gradients = onp.asarray(network.class_gradients(lambda v: network.logits(params, v), x[None]))[0]
+    here = int(z.argmax())
+    for j in range(len(z)):
+        if j == here:
+            continue
+        gap = gradients[j] - gradients[here]
+        size = onp.linalg.norm(gap)
+        foot = x + abs(z[j] - z[here]) * gap / size**2
+        along = onp.array([-gap[1], gap[0]]) / size
+        axes.plot(*onp.array([foot - 2 * along, foot + 2 * along]).T, color=CLASS_COLOURS[j], lw=2)
+        distance = onp.linalg.norm(foot - x)
+        axes.annotate("", foot, x, arrowprops={"arrowstyle": "->", "color": BLACK})
+        axes.annotate(f"to {toy.CLASS_NAMES[j]}: {distance:.3f}", onp.clip(foot, 0.04, 0.75), fontsize=9)
+    axes.plot(*x, "o", color=BLACK)
+    axes.set_title(f"predicted {toy.CLASS_NAMES[here]}; lines: boundaries, linearised at the point", fontsize=9)
+    return figure
+
+
+def attack_frames(params, critic, path, target: int) -> Figure:
+    """The images of an attack's `path` (m, d) in order, each with p_t and, above the bars, the critic's D_t."""
+    figure = Figure(figsize=(1.5 * len(path), 2.6), layout="constrained")
+    axes = figure.subplots(1, len(path))
+    p = softmax(network.logits(params, path))[:, target]
+    D = critics.scores(critic, path, SLOPE)[:, target]
+    for i, a in enumerate(axes):
+        _image(a, path[i], f"step {i}")
+        a.set_xlabel(f"p$_{target}$ = {p[i]:.2f}\nD$_{target}$ = {D[i]:+.2f}", fontsize=9)
+    return figure
+
+
+def gradient_modes(cosines: dict[str, list[float]], iterations: list[int]) -> Figure:
+    """Cosine between truncated and full gradients of the critic's term, against the number of the attack's steps."""
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
+    for (name, values), colour, marker in zip(cosines.items(), (GREEN, PURPLE, BLUE), "os^"):
+        axes.plot(iterations, values, color=colour, marker=marker, label=name)
+    axes.set(xlabel="steps M of the attack", ylabel="cosine with the full gradient", ylim=(0, 1.05), xticks=iterations)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def critic_levels(params, critic, data, found, kinds) -> Figure:
+    """D_k of a critic on the toy square, class by class, with its level 0, real points, and attacked points by kind.
+
+    data: a Split; found: attacked points (m, 2) with the classes they are taken for, as a pair; kinds: (m,) 1 or 2.
+    """
+    points, taken_for = found
+    side = 120
+    grid = toy.midpoints(side)
+    a, b = (grid[:, i].reshape(side, side) for i in (0, 1))
+    D = critics.scores(critic, grid, SLOPE).reshape(side, side, -1)
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    reach = float(onp.abs(D).max())
+    for k, axes in enumerate(figure.subplots(1, 3)):
+        axes.contourf(a, b, D[..., k], 20, cmap="PuOr_r", vmin=-reach, vmax=reach)
+        axes.contour(a, b, D[..., k], [0], colors=BLACK, linewidths=1.2)
+        axes.plot(*data.x[data.y == k][:80].T, ".", color=BLACK, ms=3)
+        for kind, marker, colour in ((1, "X", VERMILLION), (2, "o", "white")):
+            rows = (taken_for == k) & (kinds == kind)
+            axes.scatter(*points[rows].T, marker=marker, color=colour, edgecolor=BLACK, s=34, lw=0.7, zorder=3)
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
+        axes.set_title(f"D for class {toy.CLASS_NAMES[k]}", fontsize=10)
+    return figure
+
+
+class Edge(NamedTuple):
+    """An arrow of the data flow: what passes, and whether a gradient comes back along it to the classifier's weights."""
+
+    source: str
+    target: str
+    flows: bool
+    why: str
+
+
+FLOW = (
+    Edge("θ", "p(x)", True, "the cross-entropy is an ordinary loss"),
+    Edge("θ", "attack", True, "every step is made of log p_t and its gradient: second order"),
+    Edge("targets", "attack", False, "a class is a whole number: it has no derivative"),
+    Edge("running C", "attack", False, "C is the attack's goal, and moving the goal would be a way out"),
+    Edge("iterates", "attack", False, "each step is judged where it is taken; the path between is left out"),
+    Edge("attack", "critic term", True, "θ can fool the critic only by changing the attacked image"),
+    Edge("ω", "critic term", False, "here the critic is the judge, and not the pupil"),
+    Edge("attack", "cycle", False, "the cycle asks whether the way back leads home, and must not shorten the way out"),
+    Edge("own confidence", "cycle", True, "what the way back must reach depends on θ at x"),
+    Edge("θ", "cycle", True, "the way back is an attack too"),
+)
+PLACES = {
+    "θ": (0, 2), "targets": (1.6, 3.2), "running C": (3.0, 3.2), "iterates": (4.4, 3.2), "p(x)": (1.6, 0.4),
+    "own confidence": (3.6, 0.4), "attack": (3, 2), "critic term": (6.2, 2.7), "cycle": (6.2, 1.0), "ω": (6.2, 4.0),
+}  # fmt: skip
+
+
+def data_flow() -> Figure:
+    """What the classifier's loss is made of: solid arrows carry a gradient back to θ, ✂ marks where it is cut."""
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(-0.6, 7.4), ylim=(-0.2, 4.6))
+    axes.axis("off")
+    for name, (x, y) in PLACES.items():
+        wide = 0.16 + 0.075 * len(name)
+        strong = name in ("attack", "critic term", "cycle", "θ")
+        box = FancyBboxPatch((x - wide, y - 0.2), 2 * wide, 0.4, boxstyle="round,pad=0.06", fc="white" if not strong else "#e6f3ee",
+                             ec=GREEN if strong else "0.5", lw=1.6, zorder=2)  # fmt: skip
+        axes.add_patch(box)
+        label = {"attack": "attack: x̂", "p(x)": "p(x), L"}.get(name, name)
+        axes.text(x, y, label, ha="center", va="center", fontsize=10, zorder=3)
+    for edge in FLOW:
+        start, end = onp.array(PLACES[edge.source]), onp.array(PLACES[edge.target])
+        look = {"color": GREEN, "lw": 2} if edge.flows else {"color": "0.45", "lw": 1.3, "ls": (0, (4, 3))}
+        arrow = {"arrowstyle": "-|>", "shrinkA": 24, "shrinkB": 24} | look
+        axes.annotate("", end, start, arrowprops=arrow, zorder=1)
+        if not edge.flows:
+            axes.text(*(0.48 * start + 0.52 * end), "✂", fontsize=15, color=VERMILLION, ha="center", va="center",
+                      family="DejaVu Sans", zorder=4)  # fmt: skip
+    axes.text(-0.5, 4.35, "—  a gradient comes back to θ", color=GREEN, fontsize=10)
+    axes.text(-0.5, 4.05, "✂  cut: a constant for θ", color=VERMILLION, fontsize=10, family="DejaVu Sans")
+    return figure
+
+
+def four_passes(numbers: dict[str, onp.ndarray]) -> Figure:
+    """The four passes of a 2-2-2 network: `numbers` holds the vectors h0, h1, z; d2, d1, w; v, t1, Jv; zeta, rho1."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    rows = [
+        ("1 forward", ("h0", "h1", "z"), "→", BLACK),
+        ("2 backward: w", ("w", "d1", "d2"), "←", BLUE),
+        ("3 tangent: J v", ("v", "t1", "Jv"), "→", PURPLE),
+        ("4 backward: weights", ("", "rho1", "zeta"), "←", VERMILLION),
+    ]
+    axes = figure.subplots()
+    axes.set(xlim=(-0.7, 3.4), ylim=(-0.6, 4.2))
+    axes.axis("off")
+    for place, title in enumerate(("image", "hidden", "logits")):
+        axes.text(0.6 + place, 3.95, title, ha="center", fontsize=11, weight="bold")
+    for i, (title, names, arrow, colour) in enumerate(rows):
+        y = 3.3 - i
+        axes.text(-0.65, y, title, va="center", fontsize=10, color=colour)
+        for place, name in enumerate(names):
+            if name:
+                text = f"{name}\n({', '.join(f'{v:.3f}' for v in numbers[name])})"
+                axes.text(0.6 + place, y, text, ha="center", va="center", fontsize=9.5, color=colour)
+            if place:
+                if names[place - 1]:
+                    axes.text(0.1 + place, y, arrow, ha="center", va="center", fontsize=16, color=colour)
+    return figure
+
+
+def front(points: dict[str, onp.ndarray]) -> Figure:
+    """Error against ρ: `points` holds per family an (m, 2) array of (error %, ρ), one row per strength."""
+    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    looks = zip((BLACK, SKY, ORANGE, PURPLE, GREEN, BLUE, VERMILLION), "os^D*vP")
+    for (name, rows), (colour, marker) in zip(points.items(), looks):
+        rows = rows[onp.argsort(rows[:, 0])]
+        axes.plot(*rows.T, color=colour, marker=marker, lw=1.2, label=name)
+    axes.set(xlabel="test error, %  (less is better)", ylabel="ρ, DeepFool  (more is better)")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def losses_of_D() -> Figure:
+    """The three softplus terms as functions of the critic's score."""
+    D = onp.linspace(-4, 4, 200)
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(D, onp.logaddexp(0, -D), color=GREEN, label="real, and fool: softplus(−D)")
+    axes.plot(D, onp.logaddexp(0, D), color=VERMILLION, ls="--", label="fake: softplus(D)")
+    axes.plot(D, -onp.logaddexp(0, D), color="0.5", ls=":", label="saturating: −softplus(D)")
+    axes.set(xlabel="D", ylim=(-4, 4))
+    axes.legend(fontsize=8)
+    return figure
