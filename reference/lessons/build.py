@@ -1,0 +1,186 @@
+"""Lessons: files of cells become a self-contained HTML page and a notebook; running a lesson checks its claims.
+
+A lesson is a Python file in which `# %% [markdown]` begins a cell of text (comments) and `# %%` one of code.  A text and
+the code after it stand beside each other on the page.  Code is run in one namespace; it may call
+
+    show(function)         prints the library's own source
+    figure(figure, alt)    shows a matplotlib `Figure`; the text `alt` says what is to be seen, and is compulsory
+    print(…)
+
+Text is Markdown with formulas between dollar signs, which become MathML: a page loads nothing.
+"""
+
+from __future__ import annotations
+
+import html
+import inspect
+import io
+import re
+import textwrap
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from ..errors import InputError
+
+FOLDER = Path(__file__).parent / "course"
+NEEDED = "markdown-it-py mdit-py-plugins latex2mathml pygments nbformat"
+
+
+class Cell(NamedTuple):
+    """A piece of a lesson: `kind` is "markdown" or "code"."""
+
+    kind: str
+    text: str
+
+
+_outputs: list[str] = []  # HTML of what the running cell has shown
+
+
+def show(function) -> None:
+    """The library's own source of `function`, as it runs."""
+    source = textwrap.dedent(inspect.getsource(function))
+    where = f"{function.__module__.removeprefix('reference.').replace('.', '/')}.py"
+    _outputs.append(f'<figure class="source"><figcaption>{where}</figcaption>{_coloured(source)}</figure>')
+    if not _is_page:
+        print(source)
+
+
+def figure(drawn, alt: str) -> None:
+    """A matplotlib `Figure` with a description for who cannot see it."""
+    if not alt.strip():
+        raise InputError("a figure has no description: say in `alt` what is to be seen")
+    if _is_page:
+        _outputs.append(f'<div class="drawn" role="img" aria-label="{html.escape(alt)}">{svg(drawn)}</div>')
+        return
+    FigureCanvasAgg(drawn)
+    try:
+        from IPython.display import display
+    except ImportError:
+        print(f"[figure: {alt}]")
+    else:
+        display(drawn)
+
+
+_is_page = False
+
+
+def svg(drawn) -> str:
+    """A figure as an inline SVG element, which scales with the page."""
+    FigureCanvasAgg(drawn)
+    text = io.StringIO()
+    drawn.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    inline = text.getvalue()[text.getvalue().index("<svg") :]
+    # Several figures on one page must not share names; nothing but images inside the file is referred to.
+    number = f"f{abs(hash(inline)) % 10**8}-"
+    inline = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{number}", inline)
+    return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", inline, count=1), count=1)
+
+
+def cells(text: str) -> list[Cell]:
+    """The cells of a lesson's file."""
+    found = []
+    for part in re.split(r"^# %%", text, flags=re.MULTILINE)[1:]:
+        head, _, body = part.partition("\n")
+        if "[markdown]" in head:
+            found.append(Cell("markdown", re.sub(r"^# ?", "", body, flags=re.MULTILINE).strip()))
+        elif body.strip():
+            found.append(Cell("code", body.strip()))
+    return found
+
+
+def lessons() -> dict[int, Path]:
+    """The files by number."""
+    return {int(path.stem.split("_")[1]): path for path in sorted(FOLDER.glob("lesson_*.py"))}
+
+
+def title(path: Path) -> str:
+    """The first line of a lesson."""
+    return cells(path.read_text(encoding="utf-8"))[0].text.splitlines()[0].lstrip("# ")
+
+
+def run(path: Path) -> list[tuple[Cell, str]]:
+    """Run a lesson -> its cells, each with what it printed and showed as HTML.  A claim that fails raises."""
+    global _is_page
+    namespace: dict = {"__name__": "lesson"}
+    done = []
+    _is_page = True
+    try:
+        for number, cell in enumerate(cells(path.read_text(encoding="utf-8"))):
+            _outputs.clear()
+            printed = io.StringIO()
+            if cell.kind == "code":
+                with redirect_stdout(printed):
+                    exec(compile(cell.text, f"{path.name}, cell {number}", "exec"), namespace)
+            said = f'<pre class="printed">{html.escape(printed.getvalue())}</pre>' if printed.getvalue() else ""
+            done.append((cell, said + "".join(_outputs)))
+    finally:
+        _is_page = False
+    return done
+
+
+def markdown(text: str) -> str:
+    """Markdown as HTML, formulas as MathML; `InputError` for a command that has no MathML."""
+    try:
+        from latex2mathml.converter import convert
+        from markdown_it import MarkdownIt
+        from mdit_py_plugins.dollarmath import dollarmath_plugin
+    except ImportError as error:
+        raise InputError(f"no package {error.name}: the lessons need {NEEDED}; pip install '.[teach]'") from error
+
+    def formula(content: str, options: dict) -> str:
+        made = convert(content, display="block" if options["display_mode"] else "inline")
+        if "\\" in made:
+            raise InputError(f"the formula {content} holds a command that has no MathML")
+        return made
+
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    return parser.use(dollarmath_plugin, renderer=formula).render(text)
+
+
+def _coloured(code: str) -> str:
+    try:
+        from pygments import highlight
+        from pygments.formatters import HtmlFormatter
+        from pygments.lexers import PythonLexer
+    except ImportError as error:
+        raise InputError(f"no package {error.name}: the lessons need {NEEDED}; pip install '.[teach]'") from error
+    return highlight(code, PythonLexer(), HtmlFormatter(nowrap=False, cssclass="code"))
+
+
+def to_html(path: Path) -> str:
+    """The lesson as one HTML page, after running it."""
+    from pygments.formatters import HtmlFormatter
+
+    rows, done = [], run(path)
+    while done:
+        left = right = ""
+        if done[0][0].kind == "markdown":
+            left = markdown(done.pop(0)[0].text)
+        while done and done[0][0].kind == "code":
+            cell, output = done.pop(0)
+            right += _coloured(cell.text) + output
+            if done and done[0][0].kind == "markdown":
+                break
+        rows.append(f'<section class="{"both" if right and left else "one"}"><div>{left}</div><div>{right}</div></section>')
+    numbers = sorted(lessons())
+    links = " ".join(f'<a href="lesson_{i}.html"{" aria-current=page" if lessons()[i] == path else ""}>{i}</a>' for i in numbers)
+    page = (Path(__file__).parent / "lesson.html").read_text(encoding="utf-8")
+    parts = {"TITLE": html.escape(title(path)), "STYLE": HtmlFormatter().get_style_defs(".code"), "LINKS": links}
+    parts["BODY"] = "\n".join(rows)
+    return re.sub(r"\b(TITLE|STYLE|LINKS|BODY)\b", lambda found: parts[found[1]], page)
+
+
+def to_notebook(path: Path) -> str:
+    """The lesson as a notebook without outputs."""
+    import nbformat
+    from nbformat import v4
+
+    book = v4.new_notebook()
+    for i, cell in enumerate(cells(path.read_text(encoding="utf-8"))):
+        made = (v4.new_markdown_cell if cell.kind == "markdown" else v4.new_code_cell)(cell.text)
+        book.cells.append(made | {"id": f"cell-{i}"})
+    nbformat.validate(book)
+    return nbformat.writes(book) + "\n"
