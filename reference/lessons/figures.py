@@ -161,7 +161,7 @@ def gradient_modes(cosines: dict[str, list[float]], iterations: list[int]) -> Fi
 def critic_levels(params, critic, data, found, kinds) -> Figure:
     """D_k of a critic on the toy square, class by class, with its level 0, real points, and attacked points by kind.
 
-    data: a Split; found: attacked points (m, 2) with the classes they are taken for, as a pair; kinds: (m,) 1 or 2.
+    data: a Split; found: attacked points (m, 2) with the classes they are taken for, as a pair; kinds: (m,) "I" or "II".
     """
     points, taken_for = found
     side = 120
@@ -174,7 +174,7 @@ def critic_levels(params, critic, data, found, kinds) -> Figure:
         axes.contourf(a, b, D[..., k], 20, cmap="PuOr_r", vmin=-reach, vmax=reach)
         axes.contour(a, b, D[..., k], [0], colors=BLACK, linewidths=1.2)
         axes.plot(*data.x[data.y == k][:80].T, ".", color=BLACK, ms=3)
-        for kind, marker, colour in ((1, "X", VERMILLION), (2, "o", "white")):
+        for kind, marker, colour in (("I", "X", VERMILLION), ("II", "o", "white")):
             rows = (taken_for == k) & (kinds == kind)
             axes.scatter(*points[rows].T, marker=marker, color=colour, edgecolor=BLACK, s=34, lw=0.7, zorder=3)
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])

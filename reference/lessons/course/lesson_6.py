@@ -1,0 +1,101 @@
+# %% [markdown]
+# # 6 · One loss: where does the gradient stop, and why?
+#
+# Attack, critic and classifier are now put into one loss.  All its values can be right and its gradient wrong, so the question
+# for every arrow is: does a gradient come back along it?
+
+# %%
+from reference.lessons import figures
+from reference.lessons.build import figure, show
+
+figure(figures.data_flow(), "What the classifier's loss is made of; arrows that carry a gradient back, and arrows that are cut.")
+for edge in figures.FLOW:
+    print(f"{edge.source:>15s} -> {edge.target:12s} {'flows' if edge.flows else 'cut  '}  {edge.why}")
+
+# %% [markdown]
+# ## Three terms
+#
+# $$L + \lambda\, \mathrm{mean}_S\, \mathrm{softplus}(-D_{\hat y}(\hat x)) + \beta\, \mathrm{mean}_S \lVert x - A_f(\mathrm{sg}[\hat x], \hat y_0; \mathrm{conf}) \rVert^2$$
+#
+# The first is the usual cross-entropy.  The second wants attacked images to look like what they are taken for.  The third is the
+# *cycle*: attack the attacked image back to the class $\hat y_0$ that was predicted at first, and arrive where one started.
+# **Why a cycle?**  Without it, all attacked fours could become one and the same nine, which looks perfectly real.
+
+# %%
+from reference.method import objectives
+
+show(objectives.judge)
+
+# %% [markdown]
+# ## Ask the arrows
+#
+# A small network and a random batch.  The gradient of each term by the weights answers for the arrows.
+
+# %%
+import numpy as np
+from autograd import grad
+
+from reference.method import network
+from reference.method.settings import AdversaryCritic
+from reference.method.targets import RunningConfidence
+
+rng = np.random.default_rng(0)
+params, critic = network.init(rng, (8, 16, 3), float), network.init(rng, (8, 16, 3), float)
+x, y = rng.random((40, 8)), rng.integers(0, 3, 40)
+s, running = AdversaryCritic(), RunningConfidence(np.full(3, 0.8), np.full(3, 0.4), 1)
+t = objectives.choose_targets(params, x, s.generator)
+
+
+def term(name):
+    return lambda p, D: objectives.adversary_critic(p, x, y, t, running, D, None, s)[name][1]
+
+
+def size(g):
+    return np.sqrt(sum((a**2).sum() for layer in g for a in layer))
+
+
+for name in ("cross_entropy", "critic", "cycle"):
+    print(f"{name:14s} value {term(name)(params, critic):.4f}   slope by θ {size(grad(term(name))(params, critic)):.4f}")
+assert size(grad(term("critic"))(params, critic)) > 0  # through the attack alone: D's weights are fixed
+
+# %% [markdown]
+# ## The mistake: the cycle's input attached
+#
+# Suppose $\hat x$ is not detached as the cycle's input.  The value of the term stays the same.  Its gradient now also shortens the way
+# *out*: the easiest way to come home is not to leave.
+
+# %%
+from reference.method.losses import cycle_loss
+from reference.method.numerics import predict, stop_gradient
+
+
+def cycle(p, cut):
+    z, own, x_hat, _ = objectives.generate(p, x, t, running, s.generator)
+    changed = predict(network.logits(p, x_hat)) != predict(z)
+    start = stop_gradient(x_hat) if cut else x_hat
+    return cycle_loss(x, objectives.attack(p, start, predict(z), own, s.generator), changed)
+
+
+right, wrong = (grad(cycle)(params, cut) for cut in (True, False))
+assert np.isclose(cycle(params, True), cycle(params, False), rtol=1e-12)
+difference = size([(a - c, b - d) for (a, b), (c, d) in zip(right, wrong)])
+print(f"same value; the gradients differ by {difference / size(right):.0%} of the right one's length")
+assert difference > 0.05 * size(right)
+
+# %% [markdown]
+# ## Exercise and questions
+#
+# `python -m reference.lessons exercise judge` asks for the three terms; `exercise batch` for a whole batch in order.
+#
+# <details><summary>Why is conf, the confidence on the way back, not detached?</summary>
+#
+# The authors' code lets it flow: conf is what the way back must reach, and it depends on the weights at x.
+# </details>
+# <details><summary>What should happen if S is empty?</summary>
+#
+# Both means are 0, with gradient 0.  A mean over nothing is nan in the authors' code.
+# </details>
+# <details><summary>Paper, authors' code, ours?</summary>
+#
+# The paper prints the cycle's norm without the square, the code squares it, and so does this library.
+# </details>
