@@ -1,7 +1,7 @@
 """Lessons: files of cells become a self-contained HTML page and a notebook; running a lesson checks its claims.
 
-A lesson is a Python file in which `# %% [markdown]` begins a cell of text (comments) and `# %%` one of code.  A text and
-the code after it stand beside each other on the page.  Code is run in one namespace; it may call
+A lesson is a Python file in which `# %% [markdown]` begins a cell of text (comments) and `# %%` one of code.  A text
+and the code after it stand beside each other on the page.  Code is run in one namespace; it may call
 
     show(function)         prints the library's own source
     figure(figure, alt)    shows a matplotlib `Figure`; the text `alt` says what is to be seen, and is compulsory
@@ -76,7 +76,9 @@ def svg(drawn) -> str:
     # Several figures on one page must not share names; nothing but images inside the file is referred to.
     number = f"f{abs(hash(inline)) % 10**8}-"
     inline = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{number}", inline)
-    return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", inline, count=1), count=1)
+    return re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", inline, count=1), count=1
+    )
 
 
 def cells(text: str) -> list[Cell]:
@@ -164,9 +166,13 @@ def to_html(path: Path) -> str:
             right += _coloured(cell.text) + output
             if done and done[0][0].kind == "markdown":
                 break
-        rows.append(f'<section class="{"both" if right and left else "one"}"><div>{left}</div><div>{right}</div></section>')
+        rows.append(
+            f'<section class="{"both" if right and left else "one"}"><div>{left}</div><div>{right}</div></section>'
+        )
     numbers = sorted(lessons())
-    links = " ".join(f'<a href="lesson_{i}.html"{" aria-current=page" if lessons()[i] == path else ""}>{i}</a>' for i in numbers)
+    links = " ".join(
+        f'<a href="lesson_{i}.html"{" aria-current=page" if lessons()[i] == path else ""}>{i}</a>' for i in numbers
+    )
     page = (Path(__file__).parent / "lesson.html").read_text(encoding="utf-8")
     parts = {"TITLE": html.escape(title(path)), "STYLE": HtmlFormatter().get_style_defs(".code"), "LINKS": links}
     parts["BODY"] = "\n".join(rows)
@@ -181,6 +187,7 @@ def to_notebook(path: Path) -> str:
     book = v4.new_notebook()
     for i, cell in enumerate(cells(path.read_text(encoding="utf-8"))):
         made = (v4.new_markdown_cell if cell.kind == "markdown" else v4.new_code_cell)(cell.text)
-        book.cells.append(made | {"id": f"cell-{i}"})
+        made["id"] = f"cell-{i}"
+        book.cells.append(made)
     nbformat.validate(book)
     return nbformat.writes(book) + "\n"

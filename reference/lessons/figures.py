@@ -1,7 +1,7 @@
 """The figures of the lessons and the slides: each a function that returns a matplotlib `Figure`.
 
-A figure computes what it shows from the arguments it is given; nothing is drawn from memory.  Colours are Okabe & Ito's,
-as in `experiment/figures.py`.
+A figure computes what it shows from the arguments it is given; nothing is drawn from memory.  Colours are Okabe &
+Ito's, as in `experiment/figures.py`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def attacked_digits(networks, x, label: int, target: int, confidence: float) -> 
 
 
 def shared_and_own(w, x, epsilon: float) -> Figure:
-    """A linear classifier w in two dimensions: one r for all examples beside one r for each.  x: (n, 2), labels ±1 by w.
+    """A linear classifier w in 2-D: one r for all examples beside one r for each.  x: (n, 2), labels ±1 by w.
 
     The loss of an example grows as the example moves towards the other side.
     """
@@ -161,7 +161,7 @@ def gradient_modes(cosines: dict[str, list[float]], iterations: list[int]) -> Fi
 def critic_levels(params, critic, data, found, kinds) -> Figure:
     """D_k of a critic on the toy square, class by class, with its level 0, real points, and attacked points by kind.
 
-    data: a Split; found: attacked points (m, 2) with the classes they are taken for, as a pair; kinds: (m,) "I" or "II".
+    data: a Split; found: attacked points (m, 2) with their classes, as a pair; kinds: (m,) "I" or "II".
     """
     points, taken_for = found
     side = 120
@@ -183,7 +183,7 @@ def critic_levels(params, critic, data, found, kinds) -> Figure:
 
 
 class Edge(NamedTuple):
-    """An arrow of the data flow: what passes, and whether a gradient comes back along it to the classifier's weights."""
+    """An arrow of the data flow: what passes, and whether a gradient comes back along it to θ."""
 
     source: str
     target: str
@@ -218,7 +218,7 @@ def data_flow() -> Figure:
     for name, (x, y) in PLACES.items():
         wide = 0.16 + 0.075 * len(name)
         strong = name in ("attack", "critic term", "cycle", "θ")
-        box = FancyBboxPatch((x - wide, y - 0.2), 2 * wide, 0.4, boxstyle="round,pad=0.06", fc="white" if not strong else "#e6f3ee",
+        box = FancyBboxPatch((x - wide, y - 0.2), 2 * wide, 0.4, boxstyle="round,pad=0.06", fc="white" if not strong else "#e6f3ee",  # noqa: E501
                              ec=GREEN if strong else "0.5", lw=1.6, zorder=2)  # fmt: skip
         axes.add_patch(box)
         label = {"attack": "attack: x̂", "p(x)": "p(x), L"}.get(name, name)

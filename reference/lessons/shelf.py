@@ -1,4 +1,4 @@
-"""What there is to read and to show: the commands list, read, page and slides."""
+"""What there is to read and to show: the commands list, read and page."""
 
 from __future__ import annotations
 
@@ -6,32 +6,52 @@ import argparse
 import webbrowser
 from pathlib import Path
 
+from ..errors import InputError
 from ..plumbing.files import write_text
 
-COMMANDS = ("page",)
+COMMANDS = ("list", "read", "page")
 
 
 def add(commands) -> None:
     """The command line of these commands."""
-    add = commands.add_parser("page", help="attack.html: watch five networks under the same attack").add_argument
-    add("--results", type=Path, metavar="DIR", help="the networks of your own demo.py (default: the shipped ones)")
-    add("--data", type=Path, metavar="DIR", help="full MNIST, if the demo was given it: the same folder")
-    add("--out", type=Path, default=Path("results/lessons"), metavar="DIR", help="default: results/lessons")
-    add("--open", action="store_true", help="open it in the browser")
+    commands.add_parser("list", help="the lessons' titles")
+    sub = commands.add_parser("read", help="run lessons and make their pages and notebooks")
+    sub.add_argument("number", nargs="?", type=int, help="of one lesson (default: all)")
+    _places(sub)
+    sub = commands.add_parser("page", help="attack.html: watch five networks under the same attack")
+    sub.add_argument("--results", type=Path, metavar="DIR", help="the networks of your own demo.py (default: shipped)")
+    sub.add_argument("--data", type=Path, metavar="DIR", help="full MNIST, if the demo was given it: the same folder")
+    _places(sub)
+
+
+def _places(sub) -> None:
+    sub.add_argument(
+        "--out", type=Path, default=Path("results/lessons"), metavar="DIR", help="default: results/lessons"
+    )
+    sub.add_argument("--open", action="store_true", help="open the first in the browser")
 
 
 def execute(args: argparse.Namespace) -> None:
     """Do what the command line asks."""
-    from . import page  # slow to import, and `check` must not wait for it
+    from . import build, page  # slow to import, and `check` must not wait for them
 
-    content = page.shipped() if args.results is None else page.from_results(args.results, args.data)
-    finish([(args.out / "attack.html", page.page(content))], args.open)
-
-
-def finish(files: list[tuple[Path, str]], show: bool) -> None:
-    """Write the files, name them, and open the first if asked."""
+    lessons, files = build.lessons(), []
+    if args.command == "list":
+        for path in lessons.values():
+            print(build.title(path))
+        return
+    if args.command == "page":
+        content = page.shipped() if args.results is None else page.from_results(args.results, args.data)
+        files.append((args.out / "attack.html", page.page(content)))
+    else:
+        if args.number not in (None, *lessons):
+            raise InputError(f"no lesson {args.number}: there are {min(lessons)} to {max(lessons)}")
+        for number, path in lessons.items():
+            if args.number in (None, number):
+                files.append((args.out / f"lesson_{number}.html", build.to_html(path)))
+                files.append((args.out / f"lesson_{number}.ipynb", build.to_notebook(path)))
     for path, text in files:
         write_text(path, text)
         print(path)
-    if show:
+    if args.open:
         webbrowser.open(files[0][0].absolute().as_uri())

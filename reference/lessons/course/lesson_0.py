@@ -61,7 +61,7 @@ assert rho["undefended"] < 0.2
 
 # %%
 model = from_params(content.networks["undefended"])
-weak = deepfool(model, content.images, ("true", content.labels), iterations=2)
+weak = deepfool(model, content.images, ("true", content.labels), iterations=8)
 ratio = np.linalg.norm(weak.last - content.images, axis=1) / np.linalg.norm(content.images, axis=1)
 honest = ratio[weak.success].mean()
 wrong = np.where(weak.success, ratio, 0).mean()

@@ -12,7 +12,10 @@ from reference.lessons.build import figure, show
 
 rng = np.random.default_rng(3)
 w, x = np.array([1.5, 1.0]), rng.normal(size=(24, 2))
-figure(figures.shared_and_own(w, x, 0.5), "Points on two sides of a line: a shared push helps one side and hurts the other.")
+figure(
+    figures.shared_and_own(w, x, 0.5),
+    "Points on two sides of a line: a shared push helps one side and hurts the other.",
+)
 
 # %% [markdown]
 # ## Under the sum, or outside?

@@ -13,7 +13,9 @@ from reference.lessons.build import figure, show
 content = page.shipped()
 params = content.networks["critic"]
 x = content.images[list(content.labels).index(4)]
-figure(figures.tangent_step(params, x, 9, 0.8), "log p of the target along its gradient; the tangent reaches log C first.")
+figure(
+    figures.tangent_step(params, x, 9, 0.8), "log p of the target along its gradient; the tangent reaches log C first."
+)
 
 # %% [markdown]
 # ## One Newton step
@@ -41,6 +43,7 @@ show(newton_step)
 #
 # On a function that is linear in x one step would be exact.  Check the claim in the tangent's own terms, then see what the
 # true network says.  The code adds a small √ε to every step, so that a step is never quite 0.
+
 
 # %%
 def f(v):

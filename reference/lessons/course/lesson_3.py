@@ -19,7 +19,10 @@ data = toy.load()
 params = train(data, Undefended(), with_epochs(TOY_TRAINING, 10)).params
 params = [(W.astype(float), b.astype(float)) for W, b in params]
 point = np.array([0.28, 0.5])
-figure(figures.linearised_boundaries(params, point), "A point, the boundaries of two classes as lines, and the shortest ways to them.")
+figure(
+    figures.linearised_boundaries(params, point),
+    "A point, the boundaries of two classes as lines, and the shortest ways to them.",
+)
 
 # %% [markdown]
 # ## The nearest class

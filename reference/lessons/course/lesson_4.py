@@ -9,7 +9,7 @@ import numpy as np
 
 from reference.lessons import figures, page
 from reference.lessons.build import figure, show
-from reference.method import critic, network
+from reference.method import critic
 from reference.method.generator import unrolled
 
 content = page.shipped()
@@ -85,7 +85,9 @@ import warnings
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # autograd says that the output does not depend on the weights: that is the point
     lost = flat(grad(critic_term)(params, "detached", 5))
-print(f"loss {attached:.3f} and {detached:.3f}; length of the gradient {np.linalg.norm(a):.3f} and {np.linalg.norm(lost):.3f}")
+print(
+    f"loss {attached:.3f} and {detached:.3f}; length of the gradient {np.linalg.norm(a):.3f} and {np.linalg.norm(lost):.3f}"
+)
 assert not lost.any() and a.any()
 
 # %% [markdown]

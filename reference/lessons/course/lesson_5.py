@@ -11,13 +11,14 @@ from reference.attacks import high_confidence
 from reference.by_hand.model import from_params
 from reference.data import toy
 from reference.experiment.plans import TOY_CRITIC, TOY_TRAINING
+from reference.experiment.run import with_epochs
 from reference.experiment.train import train
 from reference.lessons import figures
 from reference.lessons.build import figure, show
 from reference.method.numerics import predict
 
 data = toy.load()
-state = train(data, TOY_CRITIC, TOY_TRAINING)
+state = train(data, TOY_CRITIC, with_epochs(TOY_TRAINING, 40))
 model = from_params(state.params)
 x, y = data.test
 result = high_confidence(model, x, ("true", y), toy.CONFIDENCE)
@@ -26,7 +27,10 @@ taken_for = predict(model.logits(points))
 kinds = toy.kind_of_error(points, taken_for)
 print({kind: int((kinds == kind).sum()) for kind in ("I", "II")})
 drawn = figures.critic_levels(state.params, state.critic, data.train, (points, taken_for), kinds)
-figure(drawn, "The critic's score on the toy square for three classes; attacked points of kind I are crosses, of kind II circles.")
+figure(
+    drawn,
+    "The critic's score on the toy square for three classes; attacked points of kind I are crosses, of kind II circles.",
+)
 
 # %% [markdown]
 # ## Two losses
@@ -45,7 +49,9 @@ from reference.method import losses, objectives
 show(losses.real_loss)
 show(losses.fake_loss)
 show(objectives.critic_objective)
-figure(figures.losses_of_D(), "softplus of D and of −D; the saturating loss is flat where the critic is sure of a fake.")
+figure(
+    figures.losses_of_D(), "softplus of D and of −D; the saturating loss is flat where the critic is sure of a fake."
+)
 
 # %% [markdown]
 # ## A penalty on its slope

@@ -8,7 +8,10 @@
 from reference.lessons import figures
 from reference.lessons.build import figure, show
 
-figure(figures.data_flow(), "What the classifier's loss is made of; arrows that carry a gradient back, and arrows that are cut.")
+figure(
+    figures.data_flow(),
+    "What the classifier's loss is made of; arrows that carry a gradient back, and arrows that are cut.",
+)
 for edge in figures.FLOW:
     print(f"{edge.source:>15s} -> {edge.target:12s} {'flows' if edge.flows else 'cut  '}  {edge.why}")
 
@@ -55,7 +58,9 @@ def size(g):
 
 
 for name in ("cross_entropy", "critic", "cycle"):
-    print(f"{name:14s} value {term(name)(params, critic):.4f}   slope by θ {size(grad(term(name))(params, critic)):.4f}")
+    print(
+        f"{name:14s} value {term(name)(params, critic):.4f}   slope by θ {size(grad(term(name))(params, critic)):.4f}"
+    )
 assert size(grad(term("critic"))(params, critic)) > 0  # through the attack alone: D's weights are fixed
 
 # %% [markdown]

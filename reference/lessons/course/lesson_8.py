@@ -23,8 +23,10 @@ for row in record["records"]:
 for (family, _), rows in groups.items():
     mean = [100 * np.mean([r["error"] for r in rows]), np.mean([r["deepfool"] for r in rows])]
     points.setdefault(family, []).append(mean)
-figure(figures.front({name: np.array(rows) for name, rows in points.items()}),
-       "Test error against robustness, for every defence at several strengths, means over seeds.")
+figure(
+    figures.front({name: np.array(rows) for name, rows in points.items()}),
+    "Test error against robustness, for every defence at several strengths, means over seeds.",
+)
 print(record["finding"])
 
 # %% [markdown]
@@ -54,7 +56,7 @@ from reference.studies import study
 show(study.compare)
 a = [{"seed": i, "rho": v} for i, v in enumerate((0.20, 0.25, 0.30))]
 b = [{"seed": i, "rho": v + 0.01 + 0.001 * i} for i, v in enumerate((0.20, 0.25, 0.30))]
-assert study.compare(b, a, "rho") == 1  # a small gain, told apart although the seeds scatter far more
+assert study.compare(a, b, "rho") == 1  # a small gain, told apart although the seeds scatter far more
 
 # %% [markdown]
 # ## The mistake: each network at its own confidence
@@ -74,7 +76,9 @@ for name in ("undefended", "critic"):
     own = high_confidence(model, x, ("true", y))
     same = high_confidence(model, x, ("true", y), 0.8)
     lengths = [r.norms[r.success].mean() for r in (own, same)]
-    print(f"{name:11s} own C: {lengths[0]:.2f} ({own.success.mean():.0%} reached)   C = 0.8: {lengths[1]:.2f} ({same.success.mean():.0%})")
+    print(
+        f"{name:11s} own C: {lengths[0]:.2f} ({own.success.mean():.0%} reached)   C = 0.8: {lengths[1]:.2f} ({same.success.mean():.0%})"
+    )
     assert same.success.all()
 
 # %% [markdown]
