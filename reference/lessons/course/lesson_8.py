@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-import reference
 from reference.lessons import figures
 from reference.lessons.build import figure, show
 from reference.studies import pareto
 
-FILE = Path(reference.__file__).parent / "gallery/studies/pareto.json"
+FILE = Path(figures.__file__).parents[1] / "gallery/studies/pareto.json"
 record = json.loads(FILE.read_text(encoding="utf-8"))
 points, groups = {}, {}
 for row in record["records"]:
