@@ -100,7 +100,7 @@ def test_what_an_outcome_holds():
     x, y = digits.test.x[:20], digits.test.y[:20]
     assert len(o.true.labels) == 20 and np.array_equal(o.true.labels, y)
     assert [len(o.true.attacks[a].ratios) for a in ("DeepFool", "strongest", "Carlini-Wagner")] == [20, 20, 4]
-    assert set(o.predicted.attacks) == {"DeepFool", "high-confidence", "strongest"}
+    assert set(o.predicted.attacks) == {"DeepFool", "DDN", "high-confidence", "strongest"}
     assert "from the true" in o.true.attacks["DeepFool"].convention
     assert "from the predicted" in o.predicted.attacks["DeepFool"].convention
     clean = 1 - o.true.error
@@ -109,7 +109,7 @@ def test_what_an_outcome_holds():
     radii, accuracy = o.curves["projected gradient"]
     right = o.true.predicted[:4] == y[:4]
     assert tuple(radii) == (0, *TINY.radii) and accuracy[0] == right.mean() and (np.diff(accuracy) <= 0).all()
-    assert set(o.curves) == {"DeepFool", "Carlini-Wagner", "high-confidence", "strongest", "projected gradient"}
+    assert set(o.curves) == {"DeepFool", "DDN", "Carlini-Wagner", "high-confidence", "strongest", "projected gradient"}
     images, taken_for, labels = o.attacked
     assert 0 < len(images) <= 20 and images.shape[1] == 196 and (taken_for != labels).all() and o.looks == {}
     shares = StandIn(*digits.train).labels(images)
