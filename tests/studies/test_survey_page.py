@@ -224,3 +224,58 @@ def test_a_short_strip_a_browser_that_keeps_nothing_and_what_is_not_ours(open_pa
     assert "keeps no answers" in status(browser)
     press(browser, "7", Keys.ENTER, Keys.ENTER)
     assert json.loads(download(tmp_path).read_text(encoding="utf-8"))["answers"] == "1234567"
+
+
+def test_two_tabs_hold_the_same_answers(open_page):
+    """What one tab answers stands in the other, and is not lost when that answers; nor does what was erased return."""
+    browser = open_page()
+    press(browser, Keys.ENTER, *"123")
+    first, page = browser.current_window_handle, browser.current_url
+    browser.switch_to.new_window("tab")
+    second = browser.current_window_handle
+    browser.get(page)
+    press(browser, *"45")
+    browser.switch_to.window(first)
+    shown(browser, "12345")
+    assert "another tab" in status(browser)
+    press(browser, Keys.ENTER, *"6")
+    browser.switch_to.window(second)
+    shown(browser, "6")
+    assert where(browser) == "Strip 2 of 4, 6 of 20 answered"
+    browser.execute_script("window.confirm = () => true; document.getElementById('erase').click()")
+    browser.switch_to.window(first)
+    end = time.monotonic() + 10
+    while not browser.find_element(By.ID, "consent").is_displayed() and time.monotonic() < end:
+        time.sleep(0.02)
+    press(browser, Keys.ENTER)
+    assert where(browser) == "Strip 1 of 4, 0 of 20 answered"
+
+
+def shown(browser, text, seconds=10):
+    """Wait until the strip holds `text`."""
+    end = time.monotonic() + seconds
+    while "".join(values(browser)) != text and time.monotonic() < end:
+        time.sleep(0.02)
+    assert "".join(values(browser)) == text
+
+
+def test_a_strip_that_is_none_begins_anew(open_page):
+    browser = open_page()
+    script = "localStorage.setItem(STORE, JSON.stringify({...fresh(), agreed: true, strip: arguments[0]}))"
+    for strip in (1.5, "1", [1], None, -1, 5):
+        browser.execute_script(script, strip)
+        browser.refresh()
+        assert browser.find_element(By.ID, "consent").is_displayed()
+    press(browser, Keys.ENTER, "7")
+    assert values(browser)[0] == "7"
+
+
+def test_there_is_no_way_back_from_the_first_strip(open_page):
+    """A button that does nothing looks so."""
+    browser = open_page()
+    press(browser, Keys.ENTER)
+    back = browser.find_element(By.ID, "back")
+    off = [back.value_of_css_property(name) for name in ("color", "border-style", "cursor")]
+    press(browser, *"12345", Keys.ENTER)
+    assert back.is_enabled()
+    assert all(a != back.value_of_css_property(name) for a, name in zip(off, ("color", "border-style", "cursor")))
