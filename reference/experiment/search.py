@@ -49,7 +49,7 @@ from .evaluate import evaluate
 from .plans import FULL, LONG, Experiment
 from .run import attack_shown, with_epochs
 from .standin import StandIn
-from .tables import grid
+from .tables import JUDGES, grid
 from .train import train
 
 IMAGES = 1000
@@ -183,27 +183,26 @@ def select(results: Sequence[dict], budgets: Sequence[float]) -> tuple[dict, lis
 
 
 def means(scale: Scale, records: Sequence[dict], name: str) -> list[dict]:
-    """One result per candidate of the defence `name` of which all seeds are done, in the order of the candidates.
+    """One result per candidate of the defence `name` that was measured at all, in the order of the candidates.
 
-    Each has the candidate's `label`, `settings`, `training`, and means over seeds of error, rho and looks, with the
-    standard deviations over seeds of error and ρ (0 for one seed) as `spread`.
+    Each has the candidate's `label`, the number of `seeds` done, and means over these of error, rho and looks; `spread`
+    has the standard deviations over seeds of error and of ρ (strongest), if there are several.
     """
     results = []
     for defence, training in scale.candidates[name]:
         about = {"name": name, "settings": repr(defence), "training": repr(training)}
         own = [r for r in records if about.items() <= r.items() and r["seed"] < scale.seeds]
-        if len(own) < scale.seeds:
+        if not own:
             continue
-        error, strongest = ([r["error"] for r in own], [r["rho"]["strongest"] for r in own])
+        both = [r["error"] for r in own], [r["rho"]["strongest"] or onp.nan for r in own]
         results.append(
-            about
-            | {
+            {
                 "label": label(scale, name, defence, training),
-                "defence": defence,
-                "error": fmean(error),
+                "seeds": len(own),
+                "error": fmean(both[0]),
                 "rho": {attack: fmean(r["rho"][attack] or onp.nan for r in own) for attack in own[0]["rho"]},
-                "looks": {who: fmean(r["looks"].get(who, onp.nan) for r in own) for who in own[0]["looks"]},
-                "spread": [float(onp.std(v, ddof=1)) if len(own) > 1 else 0.0 for v in (error, strongest)],
+                "looks": [fmean(r["looks"].get(who, onp.nan) for r in own) for who in JUDGES],
+                "spread": [float(onp.std(values, ddof=1)) for values in both] if len(own) > 1 else None,
             }
         )
     return results
@@ -232,7 +231,7 @@ def search(scale_name: str, out: Path, only: str | None, jobs: int) -> list[dict
             new = records[-1]
             print(
                 f"{new['name']} {new['settings']}, seed {new['seed']}: error {100 * new['error']:.2f} %, "
-                f"ρ strongest {new['rho']['strongest']:.3f}",
+                f"ρ strongest {new['rho']['strongest'] or onp.nan:.3f}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -254,40 +253,32 @@ def read(path: Path) -> list[dict]:
 
 
 def table(scale: Scale, records: Sequence[dict]) -> str:
-    """All candidates that are done, in Markdown, and which rule chooses them."""
-    rows, done, every = [], 0, 0
+    """All candidates that were measured, in Markdown, and which rule chooses them.
+
+    A choice is shown once all candidates of the defence are measured on all seeds.
+    """
+    rows, done = [], 0
     for name, candidates in scale.candidates.items():
         results = means(scale, records, name)
-        every += len(candidates)
-        done += len(results)
-        if not results:
-            continue
-        first, robust = select(results, scale.budgets)
+        done += sum(result["seeds"] for result in results)
+        complete = sum(result["seeds"] for result in results) == scale.seeds * len(candidates)
+        first, robust = select(results, scale.budgets) if complete else (None, [])
         for result in results:
             marks = ["1"] * (result is first)
-            marks += [f"2 ({100 * b:g} %)" for b, r in zip(scale.budgets, robust, strict=True) if r is result]
-            error, rho = (
-                f" ±{spread:{form}}" if scale.seeds > 1 else ""
-                for spread, form in zip((100 * result["spread"][0], result["spread"][1]), (".1f", ".3f"), strict=True)
-            )
-            looks = [f"{100 * share:.0f}" for share in result["looks"].values()] or ["–", "–"]
-            digits = 1 if scale.seeds > 1 else 2
-            rows.append(
-                [
-                    result["label"],
-                    f"{100 * result['error']:.{digits}f}{error}",
-                    *(f"{result['rho'][attack]:.3f}" for attack in ("DeepFool", "high-confidence")),
-                    f"{result['rho']['strongest']:.3f}{rho}",
-                    *looks,
-                    ", ".join(marks),
-                ]
-            )
-    header = ["candidate", "error %", "ρ DeepFool", "ρ high-confidence", "ρ strongest"]
+            marks += [f"2 ({100 * b:g} %)" for b, r in zip(scale.budgets, robust, strict=False) if r is result]
+            error, rho = f"{100 * result['error']:.{1 if scale.seeds > 1 else 2}f}", f"{result['rho']['strongest']:.3f}"
+            if result["spread"]:
+                error, rho = f"{error} ±{100 * result['spread'][0]:.1f}", f"{rho} ±{result['spread'][1]:.3f}"
+            others = (f"{result['rho'][attack]:.3f}" for attack in ("DeepFool", "high-confidence"))
+            looks = ("–" if onp.isnan(share) else f"{100 * share:.0f}" for share in result["looks"])
+            rows.append([result["label"], str(result["seeds"]), error, *others, rho, *looks, ", ".join(marks)])
+    every = scale.seeds * sum(map(len, scale.candidates.values()))
+    header = ["candidate", "seeds", "error %", "ρ DeepFool", "ρ high-confidence", "ρ strongest"]
     header += ["looks: neighbours %", "looks: kernel %", "chosen by rule"]
-    state = (
-        "" if done == every else f"Unfinished: {done} of {every} candidates are measured, the choices are of these.\n\n"
+    unfinished = (
+        f"Unfinished: {done} of {every} runs are measured.  A choice is shown where a defence's are complete.\n\n"
     )
-    return state + grid(header, rows)
+    return unfinished * (done < every) + grid(header, rows)
 
 
 def page(scale: Scale, records: Sequence[dict]) -> str:

@@ -1,6 +1,7 @@
 """The search's candidates and its two rules; that it measures once, resumes, and judges on the validation split."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def record(name, defence, training, seed, error, strongest):
     """One that `judge` could have returned."""
     about = {"name": name, "settings": repr(defence), "training": repr(training), "seed": seed, "images": 500}
     rho = {"DeepFool": strongest + 0.02, "high-confidence": 0.4, "strongest": strongest}
-    looks = {"neighbours": 0.5, "kernel": 0.25 * seed}
+    looks = {"nearest neighbours": 0.5, "kernel machine": 0.25 * seed}
     success = dict.fromkeys(rho, 1.0)
     return about | {"error": error, "rho": rho, "success": success, "looks": looks, "attacked": 100, "dtype": "float32"}
 
@@ -89,25 +90,35 @@ def test_the_table_shows_means_over_seeds_and_marks_the_choices():
         for seed in (0, 1)
     ]
     found = rows(search.table(scale, records))
-    assert found["virtual ε 1"][0] == "1.5 ±0.7" and found["virtual ε 1"][3] == "0.190 ±0.014"
-    assert found["virtual ε 1"][4:] == ["50", "12", "1, 2 (2 %)"]
+    assert found["virtual ε 1"][:2] == ["2", "1.5 ±0.7"] and found["virtual ε 1"][4] == "0.190 ±0.014"
+    assert found["virtual ε 1"][5:] == ["50", "12", "1, 2 (2 %)"]
     assert found["virtual ε 2"][-1] == "2 (3 %)" and found["virtual ε 3"][-1] == "2 (4 %)"
     page = search.page(scale, records)
-    assert "Unfinished: 3 of 4 candidates" in page and "2 seeds" in page and "2, 3, 4 %" in page
+    assert "Unfinished: 6 of 8 runs" in page and "2 seeds" in page and "2, 3, 4 %" in page
     done = [*records, *(record("undefended", TWO[0], t, seed, 0.05, 0.1) for seed in (0, 1))]
     assert "Unfinished" not in search.page(scale, done) and rows(search.table(scale, done))["undefended"][-1] == "1"
 
 
-def test_a_candidate_counts_only_when_all_its_seeds_are_done():
+def test_nothing_is_chosen_before_all_candidates_of_a_defence_are_measured_on_all_seeds():
     scale = small_scale()
     t = scale.plan.training
-    records = [record("virtual", TWO[1], t, 0, 0.01, 0.2), record("virtual", TWO[2], t, 0, 0.02, 0.3)]
-    records.append(record("virtual", TWO[2], t, 1, 0.02, 0.1))
-    records.append(record("virtual", TWO[2], t, 5, 0.5, 0.9))  # not one of the search's seeds
-    records.append(record("virtual", TWO[2], replace(t, epochs=2), 0, 0.5, 0.9))  # nor its training
+    records = [record("virtual", d, t, seed, 0.01, 0.2) for d in TWO[1:] for seed in (0, 1)]
+    assert rows(search.table(scale, records))["virtual ε 1"][-1].startswith("1")
+    for missing in range(len(records)):
+        found = rows(search.table(scale, records[:missing] + records[missing + 1 :]))
+        assert {row[-1] for row in found.values()} == {""}
+    (one,) = rows(search.table(scale, records[:1])).values()
+    assert one[:2] == ["1", "1.0"] and one[4] == "0.200"
+
+
+def test_only_the_search_s_own_seeds_and_training_count():
+    scale = small_scale()
+    t = scale.plan.training
+    records = [record("virtual", TWO[2], t, 0, 0.02, 0.3), record("virtual", TWO[2], t, 1, 0.02, 0.1)]
+    records.append(record("virtual", TWO[2], t, 5, 0.5, 0.9))
+    records.append(record("virtual", TWO[2], replace(t, epochs=2), 0, 0.5, 0.9))
     (only,) = search.means(scale, records, "virtual")
-    assert only["label"] == "virtual ε 2" and only["rho"]["strongest"] == pytest.approx(0.2)
-    assert search.means(replace(scale, seeds=1), records, "virtual")[0]["error"] == 0.01
+    assert (only["label"], only["seeds"]) == ("virtual ε 2", 2) and only["rho"]["strongest"] == pytest.approx(0.2)
 
 
 def test_only_what_is_missing_is_judged_and_kept(tmp_path, monkeypatch, capsys):
@@ -160,3 +171,23 @@ def test_no_jobs_and_an_interrupt(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(search, "search", interrupted)
     assert search.main(["--out", str(tmp_path)]) == 130
     assert "goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", search.SCALES)
+def test_the_gallery_s_pages_are_made_from_its_records(name):
+    """Every record is of a candidate as it is today, measured once; the page shows no more than they say."""
+    scale, gallery = search.SCALES[name], Path(search.__file__).parents[1] / "gallery"
+    records = search.read(gallery / f"search-{name}.json")
+    candidates = {
+        (defence, repr(settings), repr(training), seed)
+        for defence, several in scale.candidates.items()
+        for settings, training in several
+        for seed in range(scale.seeds)
+    }
+    found = [(r["name"], r["settings"], r["training"], r["seed"]) for r in records]
+    assert found and len(set(found)) == len(found) and set(found) <= candidates
+    page = (gallery / f"search-{name}.md").read_text(encoding="utf-8")
+    assert page == search.page(scale, records) + "\n"
+    assert page.count("Unfinished") == (len(found) < len(candidates))
+    for record in records:
+        assert record["rho"]["strongest"] <= min(record["rho"]["DeepFool"] / 0.99, 1) and 0 < record["error"] < 1
