@@ -1,4 +1,4 @@
-"""The figures of the lessons and the slides: each a function that returns a matplotlib `Figure`.
+"""The figures of the lessons: each a function that returns a matplotlib `Figure`.
 
 A figure computes what it shows from the arguments it is given; nothing is drawn from memory.  Colours are Okabe &
 Ito's, as in `experiment/figures.py`.

@@ -6,7 +6,7 @@ the cross-entropy of test images: one each from several starts, among them every
 several starts.  A search yields lower bounds, so both are also taken over a finite set of shared perturbations (zero,
 the shared one found, and those found for the first images), where the two maxima are exact.
 
-Networks: undefended; the defences at their settings for robustness (`plans.ROBUST`); and trained on eq. 1 itself,
+Networks: undefended; the paper's defences at their settings for robustness (`plans.ROBUST`); and trained on eq. 1 itself,
 the loss at x + r alone, with r from 5 steps of projected gradient in each batch, one each or one shared by the batch.
 
 Reach of a perturbation: [L(x + r) − L(x)] / [L(x + r*) − L(x)], means over images, r* the strongest found for each.
@@ -46,7 +46,7 @@ RADIUS = 1.0
 STEPS = 5
 """Of projected gradient in training."""
 EACH, SHARED = "worst case, one each", "worst case, shared"
-NETWORKS: dict[str, Defence] = {NAMES[name]: defence for name, defence in ROBUST.items()}
+NETWORKS: dict[str, Defence] = {NAMES[name]: defence for name, defence in ROBUST.items() if name != "multi-step"}
 NETWORKS |= {name: AdversarialTraining(RADIUS, "l2") for name in (EACH, SHARED)}
 OWN = {
     "adversarial training": "fast gradient",
