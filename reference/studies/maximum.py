@@ -6,7 +6,7 @@ the cross-entropy of test images: one each from several starts, among them every
 several starts.  A search yields lower bounds, so both are also taken over a finite set of shared perturbations (zero,
 the shared one found, and those found for the first images), where the two maxima are exact.
 
-Networks: undefended; the paper's defences at their settings for robustness (`plans.ROBUST`); and trained on eq. 1 itself,
+Networks: the paper's defences at their settings for robustness (`plans.ROBUST`); and trained on eq. 1 itself,
 the loss at x + r alone, with r from 5 steps of projected gradient in each batch, one each or one shared by the batch.
 
 Reach of a perturbation: [L(x + r) − L(x)] / [L(x + r*) − L(x)], means over images, r* the strongest found for each.
