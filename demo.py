@@ -5,12 +5,12 @@ python demo.py --long               more epochs, three seeds: the table of the R
 python demo.py --quick              seconds, to see that everything works
 """
 
-import os
+from reference.plumbing import process
 
-# Before NumPy is imported: one BLAS thread in each of the processes, which run side by side.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+process.begin()  # before NumPy is imported
 
 import argparse  # noqa: E402
+import os  # noqa: E402
 import sys  # noqa: E402
 from contextlib import closing  # noqa: E402
 from dataclasses import replace  # noqa: E402
@@ -19,9 +19,8 @@ from pathlib import Path  # noqa: E402
 from reference.errors import InputError  # noqa: E402
 from reference.experiment import pictures, plans, tables  # noqa: E402
 from reference.experiment import run as experiment  # noqa: E402
-from reference.plumbing import executors  # noqa: E402
 from reference.plumbing.command import Parser, answer  # noqa: E402
-from reference.plumbing.files import save_npz, write_json, write_text  # noqa: E402
+from reference.plumbing.files import locked, save_npz, write_json, write_text  # noqa: E402
 
 CHECKPOINTS = "One file per defence and seed, rewritten after every epoch; `demo.py --resume` goes on from them.\n"
 
@@ -29,12 +28,13 @@ CHECKPOINTS = "One file per defence and seed, rewritten after every epoch; `demo
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line; InputError if it is wrong."""
     parser = Parser(
-        description=__doc__.partition("\n")[0],
+        description=(__doc__ or "").partition("\n")[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Writes table.md, its numbers (table.json, and image by image table.npz), training.json, four pictures\n"
         "and checkpoints to the output folder.\n"
         "Ctrl-C keeps what was trained: add --resume to the same command to go on, with the same result.\n"
-        "Exit status: 0 done, 1 training diverged or was killed, 2 unfit input, 130 interrupted.",
+        "Exit status: 0 done, 1 training diverged or a process died, 2 unfit input,\n"
+        "130, 143 or 129 ended by Ctrl-C, SIGTERM or SIGHUP.",
     )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="tiny networks, few images: seconds, to see that it works")
@@ -44,7 +44,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     size.add_argument("--paper", action="store_true", help="the same in the paper's sizes, 1200-1200-1200")
     add = parser.add_argument
-    every, cores = ",".join(plans.DEMO.defences), executors.cores()
+    every = ",".join(plans.DEMO.defences)
     add("--defences", metavar="A,B,…", help=f"which ones, of {every} (default: all)")
     add(
         "--select",
@@ -58,7 +58,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--hidden", metavar="256-256", help="the classifier's hidden layers; 'linear' for none")
     add("--data", type=Path, metavar="DIR", help="another set in MNIST's format: the folder of its four IDX files")
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="output folder (default: results)")
-    add("--jobs", type=int, default=cores, metavar="N", help="processes (default: one per core)")
+    add("--jobs", type=int, metavar="N", help="runs at once (default: one per core, or per worker of the cluster)")
+    add(
+        "--cluster", metavar="ADDRESS", help="run on a Dask scheduler, tcp://host:8786; local:N starts one of N workers"
+    )
     add(
         "--plain",
         action="store_true",
@@ -139,18 +142,36 @@ def run(args: argparse.Namespace) -> None:
     plan = plan_from(args)
     data = experiment.digits(plan.side, args.data, plan.full)
     if plan.full or plan.plain:
-        print(experiment.estimate(plan, data, args.jobs), flush=True)
-    write_text(args.out / "checkpoints" / "README.md", CHECKPOINTS)  # fails now, not after training
-    with closing(Bars()) as bars:
-        outcomes = experiment.run_all(plan, args.out, args.jobs, args.resume, args.data, bars)
-    text = tables.full_report(outcomes, plan, data.source)
-    write_text(args.out / "table.md", text + "\n")
-    write_json(args.out / "table.json", tables.as_json(outcomes, plan, data.source))
-    write_json(args.out / "training.json", {f"{run.defence} {run.seed}": run.history for run in outcomes})
-    save_npz(args.out / "table.npz", tables.per_image(outcomes))
-    print("\n" + text + "\n", flush=True)
-    for path, caption in pictures.draw_all(outcomes, plan, args.out):
-        print(f"{path}: {caption}")
+        print(experiment.estimate(plan, data, args.jobs or process.cores()), flush=True)
+    with locked(args.out):
+        if not args.resume and (aside := moved_aside(args.out)):
+            print(f"What an earlier run left in {args.out} is now in {aside}.", file=sys.stderr, flush=True)
+        write_text(args.out / "checkpoints" / "README.md", CHECKPOINTS)  # fails now, not after training
+        with closing(Bars()) as bars:
+            outcomes = experiment.run_all(plan, args.out, args.jobs, args.resume, args.data, bars, args.cluster)
+        text = tables.full_report(outcomes, plan, data.source)
+        write_text(args.out / "table.md", text + "\n")
+        write_json(args.out / "table.json", tables.as_json(outcomes, plan, data.source))
+        write_json(args.out / "training.json", {f"{run.defence} {run.seed}": run.history for run in outcomes})
+        save_npz(args.out / "table.npz", tables.per_image(outcomes))
+        print("\n" + text + "\n", flush=True)
+        for path, caption in pictures.draw_all(outcomes, plan, args.out):
+            print(f"{path}: {caption}")
+
+
+WRITTEN = "checkpoints table.md table.json table.npz training.json digits.png robust_accuracy.png two_kinds.png".split()
+
+
+def moved_aside(out: Path) -> Path | None:
+    """Move what an earlier run wrote to `out` into a new folder there -> the folder; None if there was nothing."""
+    there = [out / name for name in (*WRITTEN, "training.png") if os.path.lexists(out / name)]
+    if not any((out / "checkpoints").glob("*.npz")):
+        return None
+    aside = next(path for i in range(1, 10**6) if not os.path.lexists(path := out / f"earlier-{i}"))
+    aside.mkdir()
+    for path in there:
+        path.rename(aside / path.name)
+    return aside
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -33,7 +33,9 @@ SMALL = replace(
     defences={name: replace(d, hidden=(8,)) if name == "critic" else d for name, d in plans.QUICK.defences.items()},
 )
 RUN = ["--quick", "--defences", "undefended,critic", "--jobs", "2"]
-OPTIONS = "quick long full paper plain defences select seeds epochs side hidden data out jobs resume help".split()
+OPTIONS = (
+    "quick long full paper plain defences select seeds epochs side hidden data out jobs cluster resume help".split()
+)
 DRAWN = [(Path("p.png"), "a caption")]
 
 
@@ -223,7 +225,7 @@ def test_the_plan_is_what_was_asked_for():
     assert (list(p.defences), p.seeds, p.side) == (["critic", "margin"], 4, 28)
     assert p.training == experiment.with_epochs(replace(plans.DEMO.training, hidden=(30, 20)), 23)
     assert plan("--hidden", "linear").training.hidden == ()
-    assert demo.arguments([]).out == Path("results") and demo.arguments([]).jobs >= 1
+    assert demo.arguments([]).out == Path("results")
 
 
 def test_paper_first_says_how_long_it_takes(monkeypatch, tmp_path, capsys):

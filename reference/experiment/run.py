@@ -99,10 +99,10 @@ def _words(seconds: float) -> str:
 
 
 def run(
-    plan: Experiment, name: str, seed: int, checkpoint: Path | None, resume: bool, folder, report: Report | None = None
+    plan: Experiment, name: str, seed: int, checkpoint: Path | None, resume: bool, source, report: Report | None = None
 ) -> Outcome:
-    """Train the defence `name` from `seed`, then attack the result."""
-    data = digits(plan.side, folder, plan.full)
+    """Train the defence `name` from `seed`, then attack the result.  source: the digits, or what `digits` takes."""
+    data = source if isinstance(source, Digits) else digits(plan.side, source, plan.full)
     began = time.perf_counter()
     progress = None if report is None else partial(report, name, seed)
     state = train(data, plan.defences[name], plan.training, seed, progress, checkpoint, resume, steps_of(plan))
@@ -166,33 +166,37 @@ def judge_looks(outcomes: Sequence[Outcome], train: Split) -> list[Outcome]:
     return [replace(outcome, looks=changed(*outcome.attacked)) for outcome in outcomes]
 
 
-def resumed(task: tuple) -> tuple:
-    """The arguments of `run`, to go on from the checkpoint."""
-    plan, name, seed, checkpoint, _, folder = task
-    return plan, name, seed, checkpoint, True, folder
-
-
 def run_all(
     plan: Experiment,
     out: Path,
-    jobs: int = 1,
+    jobs: int | None = 1,
     resume: bool = False,
     folder: str | Path | None = None,
     report: Report | None = None,
+    cluster: executors.Cluster = None,
 ) -> list[Outcome]:
     """Every defence of `plan` for every seed, `jobs` at a time, each run in its own process.
 
-    Checkpoints go to `out`/checkpoints.  report(defence, seed, epoch, epochs, record) is called in this process after
+    Checkpoints go to `out`/checkpoints; without `resume`, those of the same names are removed first.  On a
+    `cluster` (see `executors.run_all`), a user's `folder` is read here, and its digits are sent to each worker once.
+    report(defence, seed, epoch, epochs, record) is called in this process after
     every epoch of every run.  The outcomes come in the order of (defence, seed), whichever ended first.
     What a run raises is raised here, and `ChildProcessError` if its process died; the other runs are ended then, as
     they are on Ctrl-C.
     """
     waiting = [(name, seed) for seed in range(plan.seeds) for name in plan.defences]
     waiting.sort(key=lambda task: task[0] != "critic")  # it takes longest: nothing waits for it at the end
+    source = folder
+    if folder is not None and cluster is not None:
+        source = digits(plan.side, folder, plan.full)
+        source = executors.Shared(source) if isinstance(cluster, str) else source
     tasks = {}
     for name, seed in waiting:
-        checkpoint = Path(out) / "checkpoints" / f"{name}-{seed}.npz"
-        tasks[f"{name}, seed {seed}"] = plan, name, seed, checkpoint, resume, folder
-    outcomes = executors.run_all(run, tasks, jobs, report=report or (lambda *_: None), again=resumed)
+        checkpoint = Path(out).resolve() / "checkpoints" / f"{name}-{seed}.npz"
+        if not resume:
+            checkpoint.unlink(missing_ok=True)
+        # What is there is this experiment's: a run whose process died goes on from it.
+        tasks[f"{name}, seed {seed}"] = plan, name, seed, checkpoint, True, source
+    outcomes = executors.run_all(run, tasks, jobs, report=report or (lambda *_: None), cluster=cluster)
     ordered = [outcomes[f"{name}, seed {seed}"] for name in plan.defences for seed in range(plan.seeds)]
     return judge_looks(ordered, digits(plan.side, folder, plan.full).train)

@@ -42,7 +42,7 @@ from ..method.settings import (
     Undefended,
     VirtualAdversarial,
 )
-from ..plumbing import executors
+from ..plumbing import executors, process
 from ..plumbing.command import Parser, answer
 from ..plumbing.files import write_json, write_text
 from .evaluate import evaluate
@@ -301,7 +301,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m reference.experiment.search", description=__doc__.partition("\n")[0])
     parser.add_argument("--scale", choices=list(SCALES), default="demo", help="5,000 digits (default), or all of MNIST")
     parser.add_argument("--only", choices=list(LONG.defences), help="one defence (default: all)")
-    parser.add_argument("--jobs", type=int, default=executors.cores(), help="processes (default: one per core)")
+    parser.add_argument("--jobs", type=int, default=process.cores(), help="processes (default: one per core)")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder (default: results)")
 
     def work():

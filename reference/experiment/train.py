@@ -82,9 +82,9 @@ def train(
     state = start(data, defence, training, seed, check_data(data))
     run = {"defence": defence.name, **asdict(defence), "seed": seed, "data": fingerprint(data)}
     run |= {f"training.{name}": value for name, value in asdict(training).items()}
-    if resume and checkpoint is not None and Path(checkpoint).exists():
-        state = load_checkpoint(checkpoint, run)
     epochs = training.pretrain_epochs + training.epochs
+    if resume and checkpoint is not None and Path(checkpoint).exists():
+        state = load_checkpoint(checkpoint, run, state, epochs)
     while state.epoch < epochs:
         with onp.errstate(all="ignore"):  # what overflows is reported once, as divergence
             record = _epoch(state, data, defence, training, steps)

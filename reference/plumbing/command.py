@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
 from ..errors import DivergenceError, InputError
+from . import process
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,23 +21,59 @@ class Parser(argparse.ArgumentParser):
 def answer(program: str, work: Callable[[], int | None], interrupted: str) -> int:
     """work() -> the exit status: what it returns, 0 for None.
 
-    2 unfit input; 1 training diverged, a process died, memory is short, or nobody reads on; 130 on Ctrl-C, when the
-    text `interrupted` says what is kept.  Any other exception is a bug, and shows itself.
+    2 unfit input; 1 training diverged, a process died, memory is short, or the output cannot be written; 130 on
+    Ctrl-C, 143 on SIGTERM, 129 on SIGHUP, when the text `interrupted` says what is kept.  Any other exception is a
+    bug, and shows itself.
     """
+    process.begin()
     try:
-        return work() or 0
+        status = work() or 0
+        sys.stdout.flush()
+        return status
     except InputError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
+        return _say(f"{program}: {error}", 2)
     except (DivergenceError, ChildProcessError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 1
+        return _say(f"{program}: {error}", 1)
     except MemoryError as error:
-        print(f"{program}: not enough memory ({error}): use smaller networks, or fewer --jobs", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        sys.stdout = None  # nobody reads on: say nothing more, not even at exit
-        return 1
-    except KeyboardInterrupt:
-        print(f"\ninterrupted{interrupted and ': '}{interrupted}", file=sys.stderr)
-        return 130
+        return _say(f"{program}: not enough memory ({error}): use smaller networks, or fewer processes at once", 1)
+    except BrokenPipeError:  # nobody reads on: say nothing more
+        return _silent()
+    except OSError as error:
+        where = f" {error.filename!r}" if error.filename is not None else " what was printed" if _unwritten() else ""
+        return _say(f"{program}: cannot use{where}: {error.strerror or error}", 2 if error.filename is not None else 1)
+    except KeyboardInterrupt as error:
+        print(file=sys.stderr)
+        return _say(f"interrupted{interrupted and ': '}{interrupted}", getattr(error, "status", 130))
+
+
+def one_line(text: str, limit: int = 2000) -> str:
+    """`text` fit for any terminal: nothing that controls it, in one line, cut at `limit` characters."""
+    text = text if len(text) <= limit else text[:limit] + " …"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def _say(text: str, status: int) -> int:
+    try:
+        print(one_line(text), file=sys.stderr, flush=True)
+    except OSError:  # nobody hears it: the status remains
+        pass
+    _unwritten()
+    return status
+
+
+def _unwritten() -> bool:
+    """Whether standard output cannot be written; if so, what is still in its buffer is let go."""
+    try:
+        sys.stdout.flush()
+        return False
+    except OSError:
+        _silent()
+        return True
+
+
+def _silent() -> int:
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # a stream of the caller's own, without a file
+        pass
+    return 1

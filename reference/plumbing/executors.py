@@ -1,117 +1,179 @@
 """Many runs on an executor of `concurrent.futures`; and runs whose results are kept in a file, never done twice.
 
-Each run gets a process of its own.  Its function, arguments and result travel between processes, so they must be fit
-for pickling.
+By default each run gets a local process of its own.  A Dask cluster serves as well, and so does any executor that the
+caller hands in, `mpi4py.futures.MPIPoolExecutor` for example.  A run's function, arguments and result travel between
+processes, so they must be fit for pickling.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import pickle
+import queue
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
+from zlib import crc32
 
-from ..errors import DivergenceError, InputError
+from ..errors import DivergenceError, InputError, require
+from .process import ENDED, begin, cores, end_with_parent
 
 Done = Callable[[str, Any], object]
+Cluster = str | Executor | None
+"""Where runs go: None for local processes, "tcp://host:port" of a Dask scheduler, "local:N", or an executor."""
 RESTARTS = 1
-"""How often a run whose process died is begun again."""
+"""How often a run whose local process died is begun again."""
+WINDOWS = 61
+"""The most processes that Windows lets one process wait for."""
 
 
-def cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class Shared:
+    """An argument that many runs have in common: on a cluster it travels to each worker once, not with every run."""
+
+    def __init__(self, value: Any):
+        self.value = value
 
 
 def run_all(
     function: Callable,
     tasks: Mapping[str, tuple],
-    jobs: int,
+    jobs: int | None = None,
     done: Done | None = None,
     report: Callable | None = None,
-    again: Callable[[tuple], tuple] = lambda arguments: arguments,
+    cluster: Cluster = None,
 ) -> dict[str, Any]:
     """function(*arguments) of every task, at most `jobs` at once, begun in the order of `tasks` -> {task: its result}.
 
-    tasks: {name: arguments}.  done(name, result) is called here as soon as a run ends.  report: if it is given, the
-    function gets one more argument, a function whose calls are repeated here as calls of `report`.
-    A run whose process dies is begun again once, with `again` of its arguments (to go on from its checkpoint, say); if
-    it dies again, `ChildProcessError` names it.  What a run raises is raised here.  In every case, Ctrl-C among them,
-    all processes that still run are ended first.
+    tasks: {name: arguments}.  jobs: by default the cores, or the threads of the cluster's workers.  done(name, result)
+    is called here as soon as a run ends.  report: if it is given, the function gets one more argument, a function whose
+    calls are repeated here as calls of `report`; from an executor of the caller's they come when the run ends.
+    A run whose process dies is begun again with the same arguments (it may go on from its checkpoint): once here, three
+    times on Dask, and then `ChildProcessError` names it.  What a run raises is raised here.  In every case, Ctrl-C
+    among them, all runs that still go on are ended first; an executor of the caller's stays open.
     """
     results: dict[str, Any] = {}
-    deaths, first = dict.fromkeys(tasks, 0), True
-    while missing := {name: a if first else again(a) for name, a in tasks.items() if name not in results}:
-        first = False
-        pool = _Pool(min(jobs, len(missing)), report)
+    deaths = dict.fromkeys(tasks, 0)
+    while missing := {name: arguments for name, arguments in tasks.items() if name not in results}:
+        place = _place(cluster, jobs, len(missing))
         try:
-            pool.run(function, missing, results, done)
-        except BrokenProcessPool:
-            for name, code in pool.died(missing.keys() - results.keys()).items():
+            place.run(function, missing, results, done, report)
+        except (BrokenExecutor, CancelledError) as error:
+            for name, code in place.died(missing.keys() - results.keys()).items():
                 deaths[name] += 1
-                if deaths[name] > RESTARTS:
+                if deaths[name] > place.restarts:
                     raise ChildProcessError(
-                        f"the process of {name}, died twice (exit code {code}), perhaps for want of memory: "
-                        "use fewer --jobs, and the same command with --resume"
-                    ) from None
+                        f"the process of {name}, died{' twice' * (deaths[name] == 2)} (exit code {code}), perhaps for "
+                        "want of memory: run fewer at once; what was finished is kept"
+                    ) from error
         finally:
-            pool.close()
+            place.close()
     return {name: results[name] for name in tasks}
 
 
-class _Pool:
-    """A `ProcessPoolExecutor` that starts a new process for each run, and hears what the runs report."""
+def _place(cluster: Cluster, jobs: int | None, runs: int) -> _Place:
+    if jobs is not None:
+        require("a whole number, 1 or more", jobs=jobs)
+    if isinstance(cluster, str):
+        return _Dask(cluster, jobs)
+    if cluster is not None:
+        return _Place(cluster, jobs or runs)
+    jobs = min(jobs or cores(), runs, WINDOWS if sys.platform == "win32" else runs)
+    return _Local(jobs)
 
-    def __init__(self, jobs: int, report: Callable | None):
-        self.report, self.channel = report, multiprocessing.get_context("spawn").SimpleQueue()
-        self.processes: dict[int, multiprocessing.process.BaseProcess] = {}
-        self.begun: dict[str, int] = {}  # the process of each run
-        self.executor = ProcessPoolExecutor(
-            max(1, jobs), multiprocessing.get_context("spawn"), _enter, (self.channel,), max_tasks_per_child=1
-        )
 
-    def run(self, function: Callable, tasks: Mapping[str, tuple], results: dict, done: Done | None) -> None:
-        """Submit every task, and put what comes back into `results`, by name."""
-        telling = self.report is not None
-        with _interrupts_held():  # the executor's thread inherits this, and from it all processes
-            futures = {self.executor.submit(_work, n, function, a, telling): n for n, a in tasks.items()}
-        while futures:
-            finished, _ = wait(futures, timeout=0.1, return_when=FIRST_COMPLETED)
-            self.hear()
+class _Place:
+    """Where runs happen: an executor, and how it tells what its runs report."""
+
+    tell: Callable[[tuple], object] | None = None
+    """Called by a run with what it reports; None: it comes back with the result."""
+    restarts = 0
+
+    def __init__(self, executor: Executor, jobs: int):
+        self.executor, self.jobs, self.futures = executor, jobs, {}
+
+    def run(self, function: Callable, tasks: Mapping[str, tuple], results: dict, done, report) -> None:
+        """Submit the tasks, at most `jobs` at once, and put what comes back into `results`, by name."""
+        waiting = list(tasks.items())
+        while waiting or self.futures:
+            while waiting and len(self.futures) < self.jobs:
+                name, arguments = waiting.pop(0)
+                arguments = (self.share(a) if isinstance(a, Shared) else a for a in arguments)
+                future = self.submit(_work, name, self.tell, report is not None, function, *arguments)
+                self.futures[future] = name
+            finished, _ = wait(self.futures, timeout=0.1, return_when=FIRST_COMPLETED)
+            self.hear(report)
             for future in finished:
-                name, (kind, what) = futures.pop(future), future.result()
+                name = self.futures.pop(future)
+                kind, what, told = future.result()
+                for message in told:
+                    report(*message)
                 if kind == "failed":
                     raise what
                 results[name] = what
                 if done is not None:
                     done(name, what)
 
-    def hear(self) -> None:
+    def submit(self, *call):
+        return self.executor.submit(*call)
+
+    def share(self, shared: Shared) -> Any:
+        return shared.value
+
+    def hear(self, report: Callable | None) -> None:
         """Repeat what the runs have reported since the last time."""
+
+    def died(self, names) -> dict[str, int | None]:
+        """Which of the runs `names` lost their process, and its exit code."""
+        return dict.fromkeys(names)
+
+    def close(self) -> None:
+        for future in self.futures:
+            future.cancel()
+
+
+class _Local(_Place):
+    """A `ProcessPoolExecutor` that starts a new process for each run."""
+
+    restarts = RESTARTS
+
+    def __init__(self, jobs: int):
+        context = multiprocessing.get_context("spawn")
+        self.channel, self.tell = context.SimpleQueue(), _tell_parent
+        self.processes: dict[int, multiprocessing.process.BaseProcess] = {}
+        self.begun: dict[str, int] = {}  # the process of each run
+        super().__init__(ProcessPoolExecutor(jobs, context, _enter, (self.channel,), max_tasks_per_child=1), jobs)
+
+    def submit(self, *call):
+        with _interrupts_held():  # the executor's thread inherits this, and from it all processes
+            return super().submit(*call)
+
+    def hear(self, report: Callable | None) -> None:
         self.processes |= {process.pid: process for process in multiprocessing.active_children()}
         while not self.channel.empty():
             kind, what = self.channel.get()
             if kind == "begun":
                 self.begun |= [what]
             else:
-                self.report(*what)
+                report(*what)
 
     def died(self, names) -> dict[str, int | None]:
         """Which of the runs `names` lost their process, and its exit code; all of them if it cannot be told."""
         for process in self.processes.values():  # the executor is ending those that are left
             process.join(5)
         codes = {name: self.processes[pid].exitcode for name, pid in self.begun.items() if pid in self.processes}
-        killed = {name: code for name, code in codes.items() if name in names and code not in (None, 0, _ENDED)}
+        killed = {name: code for name, code in codes.items() if name in names and code not in (None, 0, ENDED)}
         return killed or dict.fromkeys(names, next((p.exitcode for p in self.processes.values() if p.exitcode), None))
 
     def close(self) -> None:
@@ -130,31 +192,124 @@ class _Pool:
                 process.terminate() if time.monotonic() < patience else process.kill()
 
 
-_ENDED = 143
-"""The exit code of a worker that its parent ended."""
 _channel = None
-"""In a worker: where it tells what its runs report."""
+"""In a local worker: where it tells what its runs report."""
 
 
 def _enter(channel) -> None:
-    """A worker's first act: to end without a word when its parent asks for it, or is gone."""
+    """A local worker's first act: to end without a word when its parent asks for it, or is gone."""
     global _channel
     _channel = channel
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED))
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(_ENDED)), daemon=True).start()
+    begin()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ENDED))
+    end_with_parent()
 
 
-def _work(name: str, function: Callable, arguments: tuple, telling: bool) -> tuple[str, Any]:
-    """One run -> ("done", its result) or ("failed", what it raised)."""
-    _channel.put(("begun", (name, os.getpid())))
+def _tell_parent(what: tuple) -> None:
     try:
-        report = (lambda *what: _channel.put(("told", what)),) if telling else ()
-        return "done", function(*arguments, *report)
+        _channel.put(("told", what))
+    except OSError:  # nobody is there to hear it
+        os._exit(ENDED)
+
+
+def _work(name: str, tell: Callable | None, telling: bool, function: Callable, *arguments) -> tuple[str, Any, list]:
+    """One run -> ("done", its result) or ("failed", what it raised), and what it has reported if `tell` is None."""
+    told: list[tuple] = []
+    if _channel is not None:
+        _channel.put(("begun", (name, os.getpid())))
+    try:
+        report = (lambda *what: tell(what) if tell else told.append(what),) if telling else ()
+        return "done", function(*arguments, *report), told
     except SystemExit:  # ended by the parent, half-written files are removed: the executor must not begin another run
-        os._exit(_ENDED)
+        if _channel is None:
+            raise
+        os._exit(ENDED)
     except Exception as error:
-        return "failed", portable(error)
+        return "failed", portable(error), told
+
+
+class _Dask(_Place):
+    """The workers of a Dask scheduler, or of a cluster of N local processes that lives as long as this object."""
+
+    restarts = 2
+
+    def __init__(self, address: str, jobs: int | None):
+        try:
+            import distributed
+        except ImportError:
+            raise InputError(f"the cluster {address!r} needs Dask: pip install distributed") from None
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        kind, _, number = address.partition(":")
+        self.address, self.cluster, self.client, self.shared = address, None, None, {}
+        try:
+            if kind == "local":
+                if not (number.isdecimal() and 1 <= int(number) <= 1000):
+                    raise InputError(f"cluster {address!r}: give local:N with N from 1 to 1000")
+                self.cluster = distributed.LocalCluster(
+                    n_workers=int(number),
+                    threads_per_worker=1,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                )
+            self.client = distributed.Client(self.cluster or address, timeout=10, set_as_default=False)
+            versions = set(self.client.run(_version).values())
+            if not versions:
+                raise InputError(f"the scheduler {address!r} has no workers: start some with `dask worker {address}`")
+            if versions != {_version()}:
+                raise InputError(f"workers of {address!r} have another version of this package: give all the same")
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
+            self.close()
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"the cluster {address!r} cannot be used ({str(error)[:200]}): "
+                "give the address of a running scheduler, whose workers have this package installed"
+            ) from None
+        except BaseException:
+            self.close()
+            raise
+        self.told, topic = queue.SimpleQueue(), f"reference-{uuid4().hex}"
+        self.tell = partial(_tell_client, topic)
+        self.client.subscribe_topic(topic, lambda event: self.told.put(event[1]))
+        super().__init__(self.client.get_executor(), jobs or sum(self.client.nthreads().values()))
+
+    def share(self, shared: Shared) -> Any:
+        if id(shared) not in self.shared:
+            self.shared[id(shared)] = self.client.scatter(shared.value, broadcast=True, hash=False)
+        return self.shared[id(shared)]
+
+    def hear(self, report: Callable | None) -> None:
+        while not self.told.empty():
+            report(*pickle.loads(self.told.get()))
+        if self.client.status != "running":
+            raise ChildProcessError(f"the scheduler {self.address!r} went away; what was finished is kept")
+
+    def close(self) -> None:
+        try:
+            super().close() if self.client is not None else None
+            if self.client is not None:
+                self.client.close(timeout=1)
+        finally:
+            if self.cluster is not None:
+                self.cluster.close(timeout=2)
+
+
+def _version() -> int:
+    """A checksum of this package's code."""
+    files = sorted(Path(__file__).parents[1].rglob("*.py"))
+    return crc32(b"".join(file.read_bytes().replace(b"\r", b"") for file in files))
+
+
+def _tell_client(topic: str, what: tuple) -> None:
+    """Tell the submitting side; a run that it no longer wants, or that lost it, ends here."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
+    if task is None or task.state == "cancelled":
+        raise CancelledError("nobody waits for this run")
+    worker.log_event(topic, pickle.dumps(what))
 
 
 def portable(error: Exception) -> Exception:
@@ -187,7 +342,12 @@ Task = tuple[dict[str, Any], tuple]
 
 
 def collect(
-    function: Callable[..., dict], tasks: Sequence[Task], kept: Sequence[dict], save: Callable, jobs: int
+    function: Callable[..., dict],
+    tasks: Sequence[Task],
+    kept: Sequence[dict],
+    save: Callable,
+    jobs: int | None,
+    cluster: Cluster = None,
 ) -> list[dict]:
     """The records of all `tasks`, in order: about | function(*arguments) | {"seconds": ..} for (about, arguments).
 
@@ -195,7 +355,7 @@ def collect(
     not made again.
     save(records) is called with the kept records and all new ones: before the first run, and after each.
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise InputError(f"--jobs {jobs}: give at least 1")
     records = list(kept)
     named = {f"{about['name']}, seed {about['seed']}, task {i}": (about, a) for i, (about, a) in enumerate(tasks)}
@@ -206,7 +366,12 @@ def collect(
     missing = {name: (name, function, arguments) for name, (about, arguments) in named.items() if find(about) is None}
     if missing:
         save(records)  # fails now, not after the first run
-        run_all(_timed, missing, jobs, lambda name, found: (records.append(named[name][0] | found), save(records)))
+
+        def keep(name, found):
+            records.append(named[name][0] | found)
+            save(records)
+
+        run_all(_timed, missing, jobs, keep, cluster=cluster)
     return [find(about) for about, _ in named.values()]
 
 

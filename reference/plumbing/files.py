@@ -1,12 +1,17 @@
 """Files that are either whole or absent: they are written aside and then renamed.  Damage is named on reading.
 
 The same content gives the same bytes: no time stamp, user or platform enters a file that is written here.
+Files of strangers are read with care: regular files only, nothing is unpickled, and sizes are looked at before anything
+is unpacked.
 """
 
 import json
 import os
+import re
+import stat
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +21,14 @@ import numpy as onp
 
 from ..errors import InputError
 
+try:
+    import fcntl
+
+    def _flock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except ImportError:  # Windows
+    _flock = None
+
 
 def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> None:
     """Let `writer(file)` fill a temporary file beside `path`, then rename it to `path`.
@@ -23,7 +36,7 @@ def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> 
     Missing folders are made. If anything fails, an older `path` is as it was and nothing is left
     behind; a failing disk or folder raises `InputError`, what `writer` raises is passed on.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # what a symbolic link points to is written, the link stays
     # The rename is atomic only within one file system, hence the same folder; opened plainly
     # rather than by `tempfile`, whose files nobody else may read.
     aside = path.parent / f".{uuid4().hex}.tmp"
@@ -51,7 +64,7 @@ def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8 with the line ends it has, on every platform."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -83,27 +96,53 @@ def save_npz(path: str | Path, arrays: Mapping[str, Any], compress: bool = True)
     write_atomically(path, lambda file: save(file, allow_pickle=False, **plain))
 
 
-def load_npz(path: str | Path) -> dict[str, onp.ndarray]:
+def read_regular(path: str | Path) -> bytes:
+    """All bytes of a regular file; InputError if it cannot be read, or is a folder, pipe or device."""
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError("it is no regular file")
+            return file.read()
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {path}: {why}; check the file's name and rights") from error
+
+
+def read_json(path: str | Path) -> Any:
+    """The value in a JSON file in UTF-8, with or without byte-order mark; InputError names the file."""
+    data = read_regular(path)
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged or no JSON ({error}); make it again") from error
+
+
+UNPACKED = 2**26, 100
+"""An npz may unpack to this many bytes, or to this many times its own size, whichever is more."""
+
+
+def load_npz(path: str | Path, cure: str = "make or download it again") -> dict[str, onp.ndarray]:
     """Read all arrays of an npz file; nothing in it is ever executed (no pickles).
 
-    Raises `InputError`, which names the file, if it is missing, damaged or not an npz.
+    Raises `InputError`, which names the file and says `cure`, if it is missing, damaged, not an npz, or a bomb.
     """
+    data = read_regular(path)
     try:
-        data = Path(path).read_bytes()
         with zipfile.ZipFile(BytesIO(data)) as archive:
             names = archive.namelist()
             # zipfile stops early at a damaged table of contents; the count of members, 12 bytes
             # before the end, tells.
             count = data[len(data) - len(archive.comment) - 12 :][:2]
-            if int.from_bytes(count, "little") != len(names):
+            if int.from_bytes(count, "little") != len(names) or len(set(names)) < len(names):
                 raise ValueError("its table of contents is not whole")
+            least, ratio = UNPACKED
+            if sum(entry.file_size for entry in archive.infolist()) > max(least, ratio * len(data)):
+                raise ValueError("it would unpack to far more than it should")
             return {name.removesuffix(".npy"): _read_member(archive, name) for name in names}
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; check the file's name and rights") from error
     # On damaged bytes zipfile, zlib and NumPy's header parser raise a dozen kinds of error.
     except Exception as error:
         raise InputError(
-            f"{path} is damaged or not an npz file of plain arrays ({error}); make or download it again"
+            f"{path} is damaged or not an npz file of plain arrays ({str(error)[:200]}); {cure}"
         ) from error
 
 
@@ -111,8 +150,43 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> onp.ndarray:
     with archive.open(name) as entry:
         array = onp.lib.format.read_array(entry, allow_pickle=False)
         if entry.read(1):  # reading to the end also makes zipfile compare the checksum
-            raise ValueError(f"{name} is longer than its header says")
+            raise ValueError(f"{name[:40]!r} is longer than its header says")
         return array
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Only one run at a time writes to `folder`, which is made if it is missing.
+
+    What a killed run left half-written there is removed.  InputError if another run holds the folder, or if the folder
+    was taken away meanwhile.  The lock ends with the process; where the file system has no locks, there is none.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY) if _flock is not None else None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot write to {folder}: {getattr(error, 'strerror', None) or error}; choose a folder you may write to"
+        ) from error
+    if handle is None:
+        yield
+        return
+    try:
+        try:
+            _flock(handle)
+        except BlockingIOError:
+            raise InputError(f"another run is writing to {folder}: wait for it, or choose another folder") from None
+        except OSError:
+            pass
+        for path in (*folder.iterdir(), *folder.glob("*/.*.tmp")):
+            if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name):
+                path.unlink(missing_ok=True)
+        yield
+        if not folder.is_dir() or not os.path.samestat(os.fstat(handle), os.stat(folder)):
+            raise InputError(f"{folder} was taken away during the run, and its files with it: run again")
+    finally:
+        os.close(handle)
 
 
 def _plain(value: Any) -> Any:

@@ -32,7 +32,7 @@ from ..experiment import plans
 from ..experiment.figures import save
 from ..experiment.run import with_epochs
 from ..method.settings import Training
-from ..plumbing import executors
+from ..plumbing import executors, process
 from ..plumbing.files import write_json, write_text
 
 Records = Sequence[dict]
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser, study: ModuleType) -> None:
     parser.set_defaults(size="preview")
     add = parser.add_argument
     add("--out", type=Path, default=Path("results/studies"), metavar="DIR", help="default: results/studies")
-    add("--jobs", type=int, default=executors.cores(), metavar="N", help="processes (default: one per core)")
+    add("--jobs", type=int, default=process.cores(), metavar="N", help="processes (default: one per core)")
 
 
 def run(name: str, study: ModuleType, size: str, out: Path, jobs: int) -> None:

@@ -135,7 +135,7 @@ def test_a_checkpoint_of_another_run_is_refused_here(tmp_path):
 
 
 def test_a_process_that_dies_at_once_is_named(tmp_path):
-    with pytest.raises(ChildProcessError, match=r"bad, seed 0, died twice \(exit code 7\).*memory: use fewer --jobs"):
+    with pytest.raises(ChildProcessError, match=r"bad, seed 0, died twice \(exit code 7\).*memory: run fewer at once"):
         run_all(replace(TINY, defences={"bad": Dies()}), tmp_path, 2)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import time
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from reference.errors import InputError
-from reference.plumbing.files import load_npz, save_npz, write_atomically, write_json, write_text
+from reference.plumbing.files import load_npz, locked, read_json, save_npz, write_atomically, write_json, write_text
 
 AUTHORS_VALUES = Path(__file__).parents[1] / "method" / "authors_values.npz"
 
@@ -182,3 +183,64 @@ def test_the_authors_values_are_whole():
         for i in range(3):
             h = np.maximum(h, 0) @ values[f"{prefix}W{i}"] + values[f"{prefix}b{i}"]
         np.testing.assert_allclose(h, values[prefix + "logits"], rtol=1e-12, atol=1e-12)
+
+
+def test_only_regular_files_are_read(tmp_path):
+    """A pipe that nobody writes to would be waited for without end."""
+    pipe = tmp_path / "a.npz"
+    os.mkfifo(pipe)
+    for read in (load_npz, read_json):
+        for path, says in (
+            (pipe, "no regular file"),
+            (os.devnull, "no regular file"),
+            (tmp_path / ("n" * 5000), "name"),
+        ):
+            with pytest.raises(InputError, match=f"cannot read .*{says}"):
+                read(path)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    path, bomb = tmp_path / "a.npz", tmp_path / "b.npy"
+    np.save(bomb, np.zeros(2**24))  # 128 MiB, which pack to about 130 kB
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(bomb, "b.npy")
+    began = time.process_time()
+    with pytest.raises(InputError, match="unpack to far more"):
+        load_npz(path)
+    assert time.process_time() - began < 0.1
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"{", b"\xff", b"", b'{"a": 1'])
+def test_what_is_no_json_is_named(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.json is damaged or no JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_byte_order_mark_is_no_damage(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"a": [1]}')
+    assert read_json(tmp_path / "a.json") == {"a": [1]}
+
+
+def test_a_symbolic_link_is_followed_not_replaced(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for text in ("one", "two"):
+        write_text(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == text
+
+
+def test_one_run_at_a_time_writes_to_a_folder(tmp_path):
+    pytest.importorskip("fcntl")
+    out = tmp_path / "out"
+    (out / "checkpoints").mkdir(parents=True)
+    stale = [out / f".{'0' * 32}.tmp", out / "checkpoints" / f".{'a' * 32}.tmp"]
+    for path in (*stale, out / ".mine.tmp"):
+        path.write_text("half")
+    with locked(out):
+        assert not any(path.exists() for path in stale) and (out / ".mine.tmp").exists()
+        with pytest.raises(InputError, match="another run is writing to .*out"), locked(out):
+            pass
+    with locked(out):
+        pass
+    with pytest.raises(InputError, match="was taken away during the run"), locked(out):
+        out.rename(tmp_path / "elsewhere")
