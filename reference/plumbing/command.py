@@ -39,8 +39,10 @@ def answer(program: str, work: Callable[[], int | None], interrupted: str) -> in
     except BrokenPipeError:  # nobody reads on: say nothing more
         return _silent()
     except OSError as error:
-        where = f" {error.filename!r}" if error.filename is not None else " what was printed" if _unwritten() else ""
-        return _say(f"{program}: cannot use{where}: {error.strerror or error}", 2 if error.filename is not None else 1)
+        where = f" {error.filename!r}" if error.filename is not None else ""
+        return _say(
+            f"{program}: cannot read or write{where}: {error.strerror or error}", 2 if error.filename is not None else 1
+        )
     except KeyboardInterrupt as error:
         print(file=sys.stderr)
         return _say(f"interrupted{interrupted and ': '}{interrupted}", getattr(error, "status", 130))
@@ -57,18 +59,11 @@ def _say(text: str, status: int) -> int:
         print(one_line(text), file=sys.stderr, flush=True)
     except OSError:  # nobody hears it: the status remains
         pass
-    _unwritten()
-    return status
-
-
-def _unwritten() -> bool:
-    """Whether standard output cannot be written; if so, what is still in its buffer is let go."""
     try:
         sys.stdout.flush()
-        return False
     except OSError:
         _silent()
-        return True
+    return status
 
 
 def _silent() -> int:

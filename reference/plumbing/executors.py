@@ -14,7 +14,6 @@ import pickle
 import queue
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -63,22 +62,11 @@ def run_all(
     times on Dask, and then `ChildProcessError` names it.  What a run raises is raised here.  In every case, Ctrl-C
     among them, all runs that still go on are ended first; an executor of the caller's stays open.
     """
-    results: dict[str, Any] = {}
-    deaths = dict.fromkeys(tasks, 0)
-    while missing := {name: arguments for name, arguments in tasks.items() if name not in results}:
-        place = _place(cluster, jobs, len(missing))
-        try:
-            place.run(function, missing, results, done, report)
-        except (BrokenExecutor, CancelledError) as error:
-            for name, code in place.died(missing.keys() - results.keys()).items():
-                deaths[name] += 1
-                if deaths[name] > place.restarts:
-                    raise ChildProcessError(
-                        f"the process of {name}, died{' twice' * (deaths[name] == 2)} (exit code {code}), perhaps for "
-                        "want of memory: run fewer at once; what was finished is kept"
-                    ) from error
-        finally:
-            place.close()
+    place = _place(cluster, jobs, len(tasks))
+    try:
+        results = place.run(function, tasks, done, report)
+    finally:
+        place.close()
     return {name: results[name] for name in tasks}
 
 
@@ -97,33 +85,51 @@ class _Place:
     """Where runs happen: an executor, and how it tells what its runs report."""
 
     tell: Callable[[tuple], object] | None = None
-    """Called by a run with what it reports; None: it comes back with the result."""
+    """Called by a run with what it reports as soon as it does; None: its reports are heard at its end."""
     restarts = 0
+    """How often a run that was lost is begun again."""
 
-    def __init__(self, executor: Executor, jobs: int):
-        self.executor, self.jobs, self.futures = executor, jobs, {}
+    def __init__(self, executor: Executor | None, jobs: int):
+        self.executor, self.jobs, self.futures, self.heard = executor, jobs, {}, {}
 
-    def run(self, function: Callable, tasks: Mapping[str, tuple], results: dict, done, report) -> None:
-        """Submit the tasks, at most `jobs` at once, and put what comes back into `results`, by name."""
-        waiting = list(tasks.items())
+    def run(self, function: Callable, tasks: Mapping[str, tuple], done, report) -> dict[str, Any]:
+        """The results of the tasks by name, at most `jobs` of them at once."""
+        results: dict[str, Any] = {}
+        deaths, waiting = dict.fromkeys(tasks, 0), list(tasks)
         while waiting or self.futures:
             while waiting and len(self.futures) < self.jobs:
-                name, arguments = waiting.pop(0)
-                arguments = (self.share(a) if isinstance(a, Shared) else a for a in arguments)
-                future = self.submit(_work, name, self.tell, report is not None, function, *arguments)
-                self.futures[future] = name
+                name = waiting.pop(0)
+                arguments = (self.share(a) if isinstance(a, Shared) else a for a in tasks[name])
+                self.futures[self.submit(_work, self.tell, report is not None, function, *arguments)] = name
             finished, _ = wait(self.futures, timeout=0.1, return_when=FIRST_COMPLETED)
             self.hear(report)
             for future in finished:
                 name = self.futures.pop(future)
-                kind, what, told = future.result()
-                for message in told:
+                try:
+                    kind, what, token, told = future.result()
+                except (BrokenExecutor, CancelledError, *self.losses) as error:
+                    deaths[name] += 1
+                    if deaths[name] > self.restarts:
+                        twice = " twice" * (deaths[name] == 2)
+                        raise ChildProcessError(
+                            f"the process of {name}, died{twice}{self.obituary(future)}, perhaps for want of memory: "
+                            "run fewer at once; what was finished is kept"
+                        ) from error
+                    self.lost(future)
+                    waiting.insert(0, name)
+                    continue
+                for message in told[self.heard.get(token, 0) :]:  # of which the live copies are still under way
                     report(*message)
+                self.heard[token] = None
                 if kind == "failed":
                     raise what
                 results[name] = what
                 if done is not None:
                     done(name, what)
+        return results
+
+    losses: tuple = ()
+    """What else than `BrokenExecutor` and `CancelledError` says that a run was lost."""
 
     def submit(self, *call):
         return self.executor.submit(*call)
@@ -134,9 +140,18 @@ class _Place:
     def hear(self, report: Callable | None) -> None:
         """Repeat what the runs have reported since the last time."""
 
-    def died(self, names) -> dict[str, int | None]:
-        """Which of the runs `names` lost their process, and its exit code."""
-        return dict.fromkeys(names)
+    def repeat(self, report: Callable, token: str, what: tuple) -> None:
+        """One live report of the run `token`, unless that run's end has been told."""
+        if self.heard.setdefault(token, 0) is not None:
+            self.heard[token] += 1
+            report(*what)
+
+    def lost(self, future) -> None:
+        """A run was lost, and will be begun again."""
+
+    def obituary(self, future) -> str:
+        """What is known of the process that died."""
+        return ""
 
     def close(self) -> None:
         for future in self.futures:
@@ -144,52 +159,49 @@ class _Place:
 
 
 class _Local(_Place):
-    """A `ProcessPoolExecutor` that starts a new process for each run."""
+    """A process for each run: a `ProcessPoolExecutor` of one worker, so that no run ends when another one's dies."""
 
     restarts = RESTARTS
 
     def __init__(self, jobs: int):
-        context = multiprocessing.get_context("spawn")
-        self.channel, self.tell = context.SimpleQueue(), _tell_parent
-        self.processes: dict[int, multiprocessing.process.BaseProcess] = {}
-        self.begun: dict[str, int] = {}  # the process of each run
-        super().__init__(ProcessPoolExecutor(jobs, context, _enter, (self.channel,), max_tasks_per_child=1), jobs)
+        super().__init__(None, jobs)
+        self.context = multiprocessing.get_context("spawn")
+        self.channel, self.tell = self.context.SimpleQueue(), _tell_parent
+        self.pools: dict[Any, tuple] = {}
 
     def submit(self, *call):
-        with _interrupts_held():  # the executor's thread inherits this, and from it all processes
-            return super().submit(*call)
+        before = multiprocessing.active_children()
+        with _interrupts_held():  # the executor's thread inherits this, and from it the process
+            pool = ProcessPoolExecutor(1, self.context, _enter, (self.channel,))
+            future = pool.submit(*call)
+        self.pools[future] = pool, [child for child in multiprocessing.active_children() if child not in before]
+        future.add_done_callback(lambda _: pool.shutdown(wait=False))
+        return future
 
     def hear(self, report: Callable | None) -> None:
-        self.processes |= {process.pid: process for process in multiprocessing.active_children()}
         while not self.channel.empty():
-            kind, what = self.channel.get()
-            if kind == "begun":
-                self.begun |= [what]
-            else:
-                report(*what)
+            self.repeat(report, *self.channel.get())
 
-    def died(self, names) -> dict[str, int | None]:
-        """Which of the runs `names` lost their process, and its exit code; all of them if it cannot be told."""
-        for process in self.processes.values():  # the executor is ending those that are left
-            process.join(5)
-        codes = {name: self.processes[pid].exitcode for name, pid in self.begun.items() if pid in self.processes}
-        killed = {name: code for name, code in codes.items() if name in names and code not in (None, 0, ENDED)}
-        return killed or dict.fromkeys(names, next((p.exitcode for p in self.processes.values() if p.exitcode), None))
+    def obituary(self, future) -> str:
+        _, (process,) = self.pools[future]
+        process.join(5)
+        return f" (exit code {process.exitcode})"
 
     def close(self) -> None:
-        """End what still runs.
-
-        The executor ends when its processes do, and may start another one meanwhile: hence again and again.
-        """
-        ending = threading.Thread(target=self.executor.shutdown, kwargs={"cancel_futures": True})
-        for process in multiprocessing.active_children():
-            process.terminate()
-        ending.start()
+        """End what still runs, within five seconds."""
+        super().close()
+        processes = [process for _, started in self.pools.values() for process in started]
+        if self.futures:
+            for process in processes:
+                process.terminate()
         patience = time.monotonic() + 3
-        while ending.is_alive():
-            ending.join(0.05)
-            for process in multiprocessing.active_children() if ending.is_alive() else ():
-                process.terminate() if time.monotonic() < patience else process.kill()
+        for process in processes:
+            process.join(max(0.0, patience - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+        for pool, _ in self.pools.values():
+            pool.shutdown()
+        self.channel.close()
 
 
 _channel = None
@@ -207,25 +219,29 @@ def _enter(channel) -> None:
 
 def _tell_parent(what: tuple) -> None:
     try:
-        _channel.put(("told", what))
+        _channel.put(what)
     except OSError:  # nobody is there to hear it
         os._exit(ENDED)
 
 
-def _work(name: str, tell: Callable | None, telling: bool, function: Callable, *arguments) -> tuple[str, Any, list]:
-    """One run -> ("done", its result) or ("failed", what it raised), and what it has reported if `tell` is None."""
+def _work(tell: Callable | None, telling: bool, function: Callable, *arguments) -> tuple[str, Any, str, list]:
+    """One run -> ("done", its result) or ("failed", what it raised), a name of its own, and all that it reported."""
     told: list[tuple] = []
-    if _channel is not None:
-        _channel.put(("begun", (name, os.getpid())))
+    token = uuid4().hex
+
+    def report(*what):
+        told.append(what)
+        if tell is not None:
+            tell((token, what))
+
     try:
-        report = (lambda *what: tell(what) if tell else told.append(what),) if telling else ()
-        return "done", function(*arguments, *report), told
-    except SystemExit:  # ended by the parent, half-written files are removed: the executor must not begin another run
+        return "done", function(*arguments, *([report] if telling else [])), token, told
+    except SystemExit:  # ended by the parent; half-written files are removed
         if _channel is None:
             raise
         os._exit(ENDED)
     except Exception as error:
-        return "failed", portable(error), told
+        return "failed", portable(error), token, told
 
 
 class _Dask(_Place):
@@ -240,7 +256,7 @@ class _Dask(_Place):
             raise InputError(f"the cluster {address!r} needs Dask: pip install distributed") from None
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         kind, _, number = address.partition(":")
-        self.address, self.cluster, self.client, self.shared = address, None, None, {}
+        self.address, self.cluster, self.client, self.shared, self.futures = address, None, None, {}, {}
         try:
             if kind == "local":
                 if not (number.isdecimal() and 1 <= int(number) <= 1000):
@@ -249,7 +265,7 @@ class _Dask(_Place):
                     n_workers=int(number),
                     threads_per_worker=1,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,
                 )
             self.client = distributed.Client(self.cluster or address, timeout=10, set_as_default=False)
@@ -269,6 +285,7 @@ class _Dask(_Place):
         except BaseException:
             self.close()
             raise
+        self.losses = (distributed.KilledWorker, distributed.client.FutureCancelledError)
         self.told, topic = queue.SimpleQueue(), f"reference-{uuid4().hex}"
         self.tell = partial(_tell_client, topic)
         self.client.subscribe_topic(topic, lambda event: self.told.put(event[1]))
@@ -281,9 +298,12 @@ class _Dask(_Place):
 
     def hear(self, report: Callable | None) -> None:
         while not self.told.empty():
-            report(*pickle.loads(self.told.get()))
+            self.repeat(report, *pickle.loads(self.told.get()))
         if self.client.status != "running":
             raise ChildProcessError(f"the scheduler {self.address!r} went away; what was finished is kept")
+
+    def lost(self, future) -> None:
+        self.shared.clear()  # the worker that held it may be the one that died
 
     def close(self) -> None:
         try:

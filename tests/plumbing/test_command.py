@@ -28,8 +28,12 @@ def run(code, **options):
         (DivergenceError("nan"), 1, "p: nan\n"),
         (ChildProcessError("died"), 1, "p: died\n"),
         (MemoryError("1 TB"), 1, "p: not enough memory (1 TB): use smaller networks, or fewer processes at once\n"),
-        (PermissionError(13, "Permission denied", "/secret"), 2, "p: cannot use '/secret': Permission denied\n"),
-        (OSError(24, "Too many open files"), 1, "p: cannot use: Too many open files\n"),
+        (
+            PermissionError(13, "Permission denied", "/secret"),
+            2,
+            "p: cannot read or write '/secret': Permission denied\n",
+        ),
+        (OSError(24, "Too many open files"), 1, "p: cannot read or write: Too many open files\n"),
         (KeyboardInterrupt(), 130, "\ninterrupted: kept\n"),
     ],
 )
@@ -82,7 +86,7 @@ def test_any_encoding_of_the_terminal_will_do(environment):
 def test_a_full_disk_behind_the_output_is_one_line():
     with open("/dev/full", "w") as full:
         done = run("sys.exit(answer('p', lambda: print('x'), ''))", stdout=full)
-    assert done.returncode == 1 and done.stderr == "p: cannot use what was printed: No space left on device\n"
+    assert done.returncode == 1 and done.stderr == "p: cannot read or write: No space left on device\n"
 
 
 def test_closed_streams_and_readers_that_leave_make_no_traceback():
