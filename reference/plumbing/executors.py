@@ -256,6 +256,7 @@ class _Dask(_Place):
             raise InputError(f"the cluster {address!r} needs Dask: pip install distributed") from None
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         kind, _, number = address.partition(":")
+        self.before = multiprocessing.active_children()
         self.address, self.cluster, self.client, self.shared, self.futures = address, None, None, {}, {}
         try:
             if kind == "local":
@@ -306,13 +307,19 @@ class _Dask(_Place):
         self.shared.clear()  # the worker that held it may be the one that died
 
     def close(self) -> None:
+        """Give up what still runs; a cluster of our own ends within five seconds, whatever its workers do."""
+        processes = self.cluster and [child for child in multiprocessing.active_children() if child not in self.before]
         try:
-            super().close() if self.client is not None else None
             if self.client is not None:
+                super().close()
                 self.client.close(timeout=1)
-        finally:
             if self.cluster is not None:
                 self.cluster.close(timeout=2)
+        except (OSError, RuntimeError, CancelledError):  # a time limit among them: nothing is lost by leaving
+            pass
+        for process in processes or ():
+            process.kill()
+            process.join()
 
 
 def _version() -> int:

@@ -43,7 +43,7 @@ def begin() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    if multiprocessing.parent_process() is not None:
+    if multiprocessing.current_process().name != "MainProcess":  # told before the main module is imported again
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     elif threading.current_thread() is threading.main_thread():
         sys.excepthook = _quiet_interrupt
