@@ -343,8 +343,11 @@ def portable(error: Exception) -> Exception:
     """`error` with its traceback as a note, fit to be sent; its type and message alone if it cannot be pickled."""
     error.add_note(traceback.format_exc())
     try:
-        pickle.loads(pickle.dumps(error))
+        back = pickle.loads(pickle.dumps(error))
+        whole = (type(back), str(back), back.__notes__) == (type(error), str(error), error.__notes__)
     except Exception:
+        whole = False
+    if not whole:
         plain = RuntimeError(f"{type(error).__name__}: {error}")
         plain.__notes__ = error.__notes__
         return plain
