@@ -14,6 +14,7 @@ import pickle
 import queue
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -105,6 +106,7 @@ class _Place:
             self.hear(report)
             for future in finished:
                 name = self.futures.pop(future)
+                self.ended(future)
                 try:
                     kind, what, token, told = future.result()
                 except (BrokenExecutor, CancelledError, *self.losses) as error:
@@ -146,6 +148,9 @@ class _Place:
             self.heard[token] += 1
             report(*what)
 
+    def ended(self, future) -> None:
+        """A run has ended in whatever way."""
+
     def lost(self, future) -> None:
         """A run was lost, and will be begun again."""
 
@@ -175,32 +180,29 @@ class _Local(_Place):
             pool = ProcessPoolExecutor(1, self.context, _enter, (self.channel,))
             future = pool.submit(*call)
         self.pools[future] = pool, [child for child in multiprocessing.active_children() if child not in before]
-        future.add_done_callback(lambda _: pool.shutdown(wait=False))
         return future
 
     def hear(self, report: Callable | None) -> None:
         while not self.channel.empty():
             self.repeat(report, *self.channel.get())
 
+    def ended(self, future) -> None:
+        self.pools[future][0].shutdown()
+
     def obituary(self, future) -> str:
-        _, (process,) = self.pools[future]
-        process.join(5)
-        return f" (exit code {process.exitcode})"
+        return f" (exit code {self.pools[future][1][0].exitcode})"
 
     def close(self) -> None:
         """End what still runs, within five seconds."""
         super().close()
-        processes = [process for _, started in self.pools.values() for process in started]
-        if self.futures:
-            for process in processes:
-                process.terminate()
-        patience = time.monotonic() + 3
-        for process in processes:
-            process.join(max(0.0, patience - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-        for pool, _ in self.pools.values():
+        running = [process for future in self.futures for process in self.pools[future][1]]
+        for process in running:
+            process.terminate()
+        patience = threading.Timer(3, lambda: [process.kill() for process in running])
+        patience.start()
+        for pool, _ in self.pools.values():  # only the pools' own threads wait for the processes
             pool.shutdown()
+        patience.cancel()
         self.channel.close()
 
 
