@@ -223,8 +223,8 @@ def test_workers_do_not_hear_an_interrupt():
     [
         (InputError("no"), InputError, "no"),
         (KeyError("x"), KeyError, "'x'"),
-        (UnicodeDecodeError("utf-8", b"a", 0, 1, "bad"), UnicodeDecodeError | RuntimeError, "bad"),
-        (Particular(3, "nonsense"), Particular | RuntimeError, "nonsense at 3"),
+        (UnicodeDecodeError("utf-8", b"a", 0, 1, "bad"), UnicodeDecodeError, "bad"),
+        (Particular(3, "nonsense"), RuntimeError, "Particular: nonsense at 3"),
     ],
 )
 def test_every_exception_can_be_sent(error, kind, says):
@@ -232,8 +232,10 @@ def test_every_exception_can_be_sent(error, kind, says):
         raise error
     except Exception as caught:
         back = pickle.loads(pickle.dumps(runs.portable(caught)))
-    # Dask, once imported, changes how exceptions are pickled.
-    assert isinstance(back, kind) and says in str(back)
+    if "distributed" in sys.modules:  # Dask, once imported, changes how exceptions are pickled
+        assert isinstance(back, kind | type(error) | RuntimeError) and str(error) in str(back)
+    else:
+        assert type(back) is kind and says in str(back)
     assert any("test_every_exception" in note for note in back.__notes__)
 
 
