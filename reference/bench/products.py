@@ -1,7 +1,7 @@
 """The floor: the matrix products that a step cannot do without, and the time that NumPy takes for them alone.
 
-A product (m, k, n) is an (m, k) by a (k, n) matrix, 2mkn flops.  Letters and passes are those of `adjoint` and
-`attack_adjoint`.  Layers have sizes s_0 = d, s_1, …, s_L = k.  On r rows
+A product (m, k, n) is an (m, k) by a (k, n) matrix, 2mkn flops.  Letters and passes are those of
+`by_hand/README.md`.  Layers have sizes s_0 = d, s_1, …, s_L = k.  On r rows
 
     a forward or tangent pass    (r, s_{l−1}, s_l)         for l = 1 … L
     a backward pass              (r, s_l, s_{l−1})         for l = L … 1
@@ -79,7 +79,7 @@ def classifier_step(sizes, critic, active: Active) -> dict[str, list[Product]]:
 
 
 def critic_step(critic, n: int) -> list[Product]:
-    """Real and attacked images in one batch of 2n.  The losses' signals are multiples of ∇_x D_y's (see `fused`)."""
+    """Real and attacked images in one batch of 2n.  The losses' signals are multiples of ∇_x D_y's: `by_hand`."""
     return forward(critic, 2 * n) + backward(critic[:-1], 2 * n) + forward(critic[:-1], 2 * n) + weights(critic, 2 * n)
 
 

@@ -15,7 +15,6 @@ command goes on where it was stopped.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -44,7 +43,7 @@ from ..method.settings import (
 )
 from ..plumbing import executors, process
 from ..plumbing.command import Parser, answer
-from ..plumbing.files import write_json, write_text
+from ..plumbing.files import read_json, write_json, write_text
 from .evaluate import evaluate
 from .plans import FULL, LONG, Experiment
 from .run import attack_shown, with_epochs
@@ -244,7 +243,7 @@ def search(scale_name: str, out: Path, only: str | None, jobs: int) -> list[dict
 def read(path: Path) -> list[dict]:
     """The records in a file of this program, [] if there is none; InputError if it is none of its files."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        kept = read_json(path) if path.is_file() else []
         [record["name"] + record["settings"] + record["training"] for record in kept]
         [record["rho"]["strongest"] for record in kept]
     except (ValueError, TypeError, KeyError, OSError) as error:

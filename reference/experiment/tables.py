@@ -184,6 +184,10 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> s
             "ρ = mean ‖r‖/‖x‖ over the images on which the attack succeeded, larger is better; "
             "the success rate follows where an attack sometimes failed. (n) in the header: on the first n test images.",
             "",
+            "In short, measured / published (± and intervals below):",
+            "",
+            in_short(as_json(outcomes, plan, source)),
+            "",
             "Attacks from the true label (the published convention):",
             "",
             table(outcomes),

@@ -22,7 +22,7 @@ tangent, costs N = Σ s_{l−1} s_l multiply-adds, F = s_0 s_1 of them in the fi
 
 So detached (8 + k + 4M) N − F + 2N_D, truncated 2M (4N − F) more, and full another 2 (M − 1) F.  This is what the plain
 definitions multiply, in any framework that does not share passes; each run counts it.  By hand it is less
-(`attack_adjoint`, sections 6 and 7), and depends on who is still under attack.
+(`by_hand/README.md`, sections 6 and 7), and depends on who is still under attack.
 """
 
 from __future__ import annotations

@@ -72,7 +72,6 @@ CASES = {
 }
 """{name: (which of `layouts`, whether D is LeakyReLU)}."""
 
-RHO = "deepfool", 3, 1
 FALSE = onp.linspace(0, 1, 41)
 """Shares of clean images reported, where a detector is measured."""
 

@@ -15,7 +15,6 @@ A study is a module.  The first line of its docstring is the question; the rest 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ from ..experiment.figures import save
 from ..experiment.run import with_epochs
 from ..method.settings import Training
 from ..plumbing import executors, process
-from ..plumbing.files import write_json, write_text
+from ..plumbing.files import read_json, write_json, write_text
 
 Records = Sequence[dict]
 SHIPPED = Path(__file__).parents[1] / "gallery" / "studies"
@@ -96,7 +95,7 @@ def run(name: str, study: ModuleType, size: str, out: Path, jobs: int) -> None:
 def read(path: Path) -> dict:
     """What a study wrote; InputError if the file is another's."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         [(record["name"], record["seed"], record["seconds"]) for record in found["records"]]
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise InputError(f"{path} is not a study's file ({error!r}): remove it, or choose another --out") from None

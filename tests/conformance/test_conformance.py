@@ -293,7 +293,7 @@ def test_values_survive_json():
 
 
 class Bent:
-    """Our twins, with some methods changed."""
+    """Our steps by hand, with some methods changed."""
 
     def __init__(self, **methods):
         self.__dict__ |= methods
@@ -595,7 +595,7 @@ def rebuilt(leaves):
 
 
 def test_the_sheet_is_enough(here):
-    """Answered by our twins from nothing but what is exported, noise and state too, every case passes."""
+    """Answered by our steps by hand from nothing but what is exported, noise and state too, every case passes."""
     assert call("export", "sheet")[0] == 0
     inputs, tasks = load_npz(here / "sheet" / "inputs.npz"), json.loads((here / "sheet" / "tasks.json").read_text())
 
@@ -645,7 +645,7 @@ def test_the_runner_needs_numpy_and_the_standard_library_only(here):
 
 
 def test_random_problems(tmp_path, capsys):
-    right = SimpleNamespace(name="twins", choices={}, ask=local(ours.by_hand))
+    right = SimpleNamespace(name="by hand", choices={}, ask=local(ours.by_hand))
     assert random_cases.search(right, 2, 0, "float64", None) == 0
     bent = Bent(scores=lambda critic, x, noise: ours.by_hand.scores(critic, x, noise) + 1e-6)
     wrong = SimpleNamespace(name="bent", choices={}, ask=local(bent))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from strategies import seeds
 
 from reference.bench import growth
-from reference.by_hand import steps as fused
+from reference.by_hand import steps as by_hand
 from reference.method import steps
 from reference.studies import cost
 
@@ -35,7 +35,7 @@ def test_paper_and_run_agree(seed, batch, width, depth, iterations, classes):
 def test_by_hand_passes_are_shared_and_none_is_forgotten():
     """The adversary critic's step is held to the floor of its products in `test_bench`."""
     p = growth.problem()
-    found = {step: cost.count(p, step, fused) for step in cost.STEPS}
+    found = {step: cost.count(p, step, by_hand) for step in cost.STEPS}
     N, F = (sum(m * n for m, n in sizes) for sizes in ([(196, 256), (256, 256), (256, 10)], [(196, 256)]))
     assert found[cost.ENTROPY] == len(p.x) * (3 * N - F) == cost.on_paper(p)[cost.ENTROPY]
     assert found[cost.ADVERSARIAL] == len(p.x) * (6 * N - F)  # less a pass forward and one back at x

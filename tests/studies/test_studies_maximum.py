@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.by_hand import steps as fused
+from reference.by_hand import steps as by_hand
 from reference.experiment.state import State
 from reference.method import network
 from reference.method.numerics import predict
@@ -52,4 +52,4 @@ def test_training_takes_the_gradient_at_the_worst_perturbation(shared):
     step = 1e-6 * rng.standard_normal(V.shape)
     change = risk([(V + step, b), last]) - risk([(V - step, b), last])
     np.testing.assert_allclose(change, 2 * np.sum(step * gradient[0][0]), rtol=1e-5)
-    assert fused.adversarial_training is not maximum.on_equation_1(shared).adversarial_training
+    assert by_hand.adversarial_training is not maximum.on_equation_1(shared).adversarial_training

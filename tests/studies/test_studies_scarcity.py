@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.by_hand import steps as fused
+from reference.by_hand import steps as by_hand
 from reference.data import Split
 from reference.method import steps
 from reference.studies import scarcity, study
@@ -42,7 +42,7 @@ def test_weight_decay_is_in_every_step(monkeypatch):
     seen = []
     monkeypatch.setattr(scarcity, "digits", lambda: tiny)
     plain = steps.pretraining
-    monkeypatch.setattr(fused, "pretraining", lambda p, x, y, c: (seen.append(c), plain(p, x, y, c))[1])
+    monkeypatch.setattr(by_hand, "pretraining", lambda p, x, y, c: (seen.append(c), plain(p, x, y, c))[1])
     x = np.random.default_rng(0).random((10, 4))
     tiny = study.digits()._replace(**{name: Split(x, np.arange(10) % 2) for name in ("train", "validation", "test")})
     size = scarcity.SIZES["quick"]

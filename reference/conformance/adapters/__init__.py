@@ -1,1 +1,1 @@
-"""Ready adapters, each an example to copy: `ours` (plain definitions, adjoint twins), `pytorch`, `jax`."""
+"""Ready adapters, each an example to copy: `ours` (the definitions, the steps by hand), `pytorch`, `jax`."""

@@ -3,7 +3,7 @@
     python -m reference.conformance.make.generate            write reference/conformance/cases and mistakes.json
     python -m reference.conformance.make.generate --seek P   the first seed that fits problem P, after you changed it
 
-Nothing is written unless every value stands: the adjoint twins give it too, gradients agree with finite differences of
+Nothing is written unless every value stands: the steps by hand give it too, gradients agree with finite differences of
 the losses (what is held constant replayed), what has a closed form with that, and smooth problems keep their margins.
 """
 
@@ -23,7 +23,7 @@ from ...plumbing.files import save_npz, write_text
 from ..adapter import CHOICES
 from ..cases import ARRAYS, FOLDER, TERMS, VERSION, cast, encode, flatten, tree_map
 from ..judge import distance
-from . import closed_forms as by_hand
+from . import closed_forms
 from .mistakes import CHOICES_AS_CHANGES, MISTAKES, Mistake
 from .problems import ASKS, POOL, PROBLEMS, Given, Problem, build
 from .variants import Edit, variant, where
@@ -157,9 +157,9 @@ def confirm(p: Problem, given: Given, expected: dict, choices: dict[str, str], e
                 continue
             inputs = {name: given[value] for name, value in arguments.items()}
             if call.endswith("_gradients") and not {"relu-at-zero", "s-empty"} & set(p.flags):
-                by_hand.check_gradient(held, call, outputs[0], inputs, expected[id][outputs[0]], id)
-            elif call in by_hand.CLOSED:
-                right = by_hand.CLOSED[call](choices, **inputs)
+                closed_forms.check_gradient(held, call, outputs[0], inputs, expected[id][outputs[0]], id)
+            elif call in closed_forms.CLOSED:
+                right = closed_forms.CLOSED[call](choices, **inputs)
                 compare(id, {name: expected[id][name] for name in right}, right, p.tolerance or AGREE)
 
 
@@ -182,9 +182,9 @@ def make(p: Problem, probed, variants: dict[str, object], arrays: dict[str, np.n
     if p.tolerance:  # approximate, and slow: no mistake is told from another by it
         variants = {}
     found = {name: answers(module.method, p, given) for name, module in variants.items() if name}
-    expected, twins = answers(ours.method, p, given), answers(ours.by_hand, p, given)
+    expected, by_hand = answers(ours.method, p, given), answers(ours.by_hand, p, given)
     for id, right in expected.items():
-        compare(id, twins[id], right, AGREE)
+        compare(id, by_hand[id], right, AGREE)
     confirm(p, given, expected, {})
     if not p.flags and all(TERMS[term][0] < 6 for term, _, _ in p.specs):  # evaluation ends on the boundary itself
         near = margins(p, given, probed).min()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import spec_from_file_location
 from itertools import count
 from pathlib import Path
 
@@ -100,11 +100,3 @@ def where(edit: Edit) -> str:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.lineno <= line <= node.end_lineno
     ]
     return f"reference/{file}, {'.'.join(names)}: {source.splitlines()[line - 1].strip()}"
-
-
-def from_text(text: str, name: str, file: str):
-    """A module made of source text: a changed adapter."""
-    spec = spec_from_file_location(name, file)
-    module = module_from_spec(spec)
-    exec(compile(text, file, "exec"), module.__dict__)
-    return module
