@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as onp
 
-from ..errors import InputError, require, require_choice
+from ..errors import InputError, require
 from ..method.perturbations import unit_rows
-from .result import AttackResult, Hunt, begin, check_targets, clip, describe, leaves, margins, others
+from .result import AttackResult, Hunt, begin, check_all, check_targets, clip, describe, leaves, margins, others
 
 
 def projected_gradient(
@@ -42,7 +42,7 @@ def projected_gradient(
 
     goals, said = [None], "the highest rival"
     if isinstance(targets, str):
-        require_choice("targets", targets, ("all",))
+        check_all(targets)
         goals, said = others(labels, model.logits(x[:1]).shape[1]), "all"
     elif targets is not None:
         goals, said = [check_targets(targets, labels, model.logits(x[:1]).shape[1])], "given"

@@ -9,7 +9,7 @@ from functools import wraps
 
 import numpy as onp
 
-from ..errors import InputError, check_labels, require_choice
+from ..errors import InputError, check_labels
 from ..method.numerics import one_hot, predict
 from ..plumbing.checks import check_images
 from .model import AttackWarning, Model, as_model, warn_if_untrustworthy
@@ -233,6 +233,12 @@ def margins(z, labels, targets=None):
     return z[rows, labels] - z[rows, targets], v
 
 
+def check_all(targets: str) -> None:
+    """The one word that `targets` may be."""
+    if targets != "all":
+        raise InputError(f'targets = {targets!r}: give classes (n,), "all" for every other class, or None')
+
+
 def all_targets(attack: Callable[..., AttackResult]) -> Callable[..., AttackResult]:
     """The attack with one more choice, targets="all": every other class in turn, and the nearest success is kept."""
 
@@ -240,7 +246,7 @@ def all_targets(attack: Callable[..., AttackResult]) -> Callable[..., AttackResu
     def chosen(model, x, labels=None, *args, targets=None, **settings):
         if not isinstance(targets, str):
             return attack(model, x, labels, *args, targets=targets, **settings)
-        require_choice("targets", targets, ("all",))
+        check_all(targets)
         model, x, labels, name, _ = begin(model, x, labels, settings.get("box", (0, 1)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AttackWarning)  # `begin` has said it once

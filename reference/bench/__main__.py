@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 0, 1 if a row disagreed, 2 for a wrong request, 130 on Ctrl-C."""
     parser = Parser(prog="python -m reference.bench", description=__doc__.split("\n\n")[0])
     parser.add_argument("--scale", choices=("demo", "paper", "both"), default="both", help="default: both")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2][: os.cpu_count()], metavar="N", help="default: 1 2"
+    )
     parser.add_argument("--seconds", type=float, default=20, help="for each column (default: 20; at least 5 rounds)")
     parser.add_argument("--epochs", type=int, help="trained beforehand (default: demo 20, paper 2)")
     parser.add_argument("--growth", action="store_true", help="also: time and memory against batch, width, depth, …")
@@ -66,8 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> dict:
     """Measure, print and write what was asked for."""
-    if not (args.seconds > 0 and min(args.threads) >= 1 and (args.epochs is None or args.epochs >= 0)):
-        raise InputError("give positive --seconds, --threads of at least 1, and --epochs of at least 0")
+    cores = os.cpu_count() or 1
+    if not (0 < args.seconds <= 3600 and (args.epochs is None or args.epochs >= 0)):
+        raise InputError("give positive --seconds, 3600 at most, and --epochs of at least 0")
+    if not all(1 <= count <= cores for count in args.threads):
+        raise InputError(f"--threads {' '.join(map(str, args.threads))}: give 1 to {cores}, the cores of this machine")
     scales = ["quick"] if args.quick else [s for s in ("demo", "paper") if args.scale in (s, "both")]
     threads, seconds = ([1], 0.01) if args.quick else (args.threads, args.seconds)
     results: dict = {"machine": machine(), "scales": [], "growth": []}

@@ -192,7 +192,7 @@ function showStory() {
   $("title").textContent = `What must change before a network calls ${what} ${a}?`;
   const sure = state.confidence === "own" ? "as sure of it as it was of the original" : `${percent(state.confidence, state.confidence > 0.99 ? 1 : 0)} sure of it`;
   $("lede").textContent = `The same attack works on ${networks.length === 5 ? "five" : networks.length} networks, step by step and with as little change as it can, until each is ${sure}. `
-    + "An undefended network gives in to a little noise. The adversary critic trains a network until an attack has to draw the other digit.";
+    + "An undefended network gives in to a little noise. The adversary critic asks of its network that an attack must draw the other digit.";
   document.title = `Watch an attack: ${label ?? "a drawing"} → ${[...targets].join(", ")}`;
 }
 

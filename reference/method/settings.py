@@ -141,6 +141,7 @@ class AdversaryCritic:
             input_noise=self.input_noise,
             hidden_noise=self.hidden_noise,
             penalty_weight=self.penalty_weight,
+            slope=self.slope,
         )
         require("a positive finite number", critic_learning_rate=self.critic_learning_rate)
         require("a whole number, 0 or more", critic_steps=self.critic_steps)

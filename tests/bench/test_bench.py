@@ -213,7 +213,9 @@ def test_a_process_of_its_own():
         command.child(1, scale="no such scale", epochs=0, seconds=0.01)
 
 
-@pytest.mark.parametrize("wrong", (["--seconds", "0"], ["--threads", "0"], ["--epochs", "-1"]))
+@pytest.mark.parametrize(
+    "wrong", (["--seconds", "0"], ["--seconds", "inf"], ["--threads", "0"], ["--threads", "100000"], ["--epochs", "-1"])
+)
 def test_a_wrong_request_is_one_sentence(wrong, tmp_path, capsys):
     assert main([*wrong, "--out", str(tmp_path / "bench.json")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
