@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .adapter import CHOICES
-from .cases import TERMS, Case, cast, flatten
+from .cases import TERMS, Case, cast, flatten, load
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 FLOOR = 0.01
@@ -25,6 +29,21 @@ class AdapterError(Exception):
 
 class Missing(Exception):
     """The implementation does not have what is asked for."""
+
+
+class Plain(dict):
+    """{output: value} of an answer that came as text: its numbers have no dtype, and layers may have flat names."""
+
+
+def clean(text: object, limit: int = 2000) -> str:
+    """One line that any terminal and any file can hold, of whatever an adapter says, at most `limit` characters."""
+    try:
+        text = str(text)
+    except Exception as error:  # a __str__ that raises
+        text = f"(its text raised {type(error).__name__})"
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text).encode("utf-8", "backslashreplace").decode()
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return text if len(text) <= limit else text[:limit] + " …"
 
 
 Ask = Callable[[str, dict[str, Any]], Any]
@@ -68,28 +87,65 @@ def answer(case: Case, raw: Any, dtype: str) -> dict[str, np.ndarray]:
     if "norms" in case.expected and "images" in outputs:
         outputs["norms"] = np.linalg.norm(np.asarray(outputs["images"]) - case.inputs["x"], axis=1).astype(dtype)
     flat = flatten(case.expected)
-    names = flat if flat.keys() <= outputs.keys() else case.expected  # an answer sheet is flat already
+    names = flat if flat.keys() <= outputs.keys() else case.expected  # an answer of text is flat already
     if absent := [name for name in names if name not in outputs]:
-        raise Missing(f"{case.call} returns {', '.join(map(str, outputs)) or 'nothing'}, not {', '.join(absent)}")
+        raise _absent(case, outputs, absent)
     try:
         got = flatten({name: outputs[name] for name in names})
     except (TypeError, ValueError) as error:
         raise AdapterError(f"{case.call} returned what is neither arrays nor layers of them: {error}") from error
+    if more := [name for name in got if name not in flat]:
+        raise AdapterError(f"{case.call} returned {more[0]} too: expected {', '.join(flat)}")
     for name, right in flat.items():
         if name not in got:
             raise AdapterError(f"{case.call} returned no {name}: expected a list of layers (W, b)")
         value = got[name]
+        if isinstance(raw, Plain) and right.dtype.kind == "f" and value.dtype.kind in "iuf":
+            value = got[name] = value.astype(dtype)
         if value.shape != right.shape:
             hint = ": transposed? W is (in, out)" if value.shape == right.shape[::-1] else ""
             raise AdapterError(f"{case.call} returned {name} of shape {value.shape}, expected {right.shape}{hint}")
         kinds = {"f": "f", "i": "iu", "b": "biuf"}[right.dtype.kind]
-        if value.dtype.kind not in kinds or (value.ndim and right.dtype.kind == "f" and value.dtype != dtype):
+        number = value.ndim == 0 and value.dtype == np.float64  # a Python number, whatever the dtype asked
+        if value.dtype.kind not in kinds or (right.dtype.kind == "f" and value.dtype != dtype and not number):
             wanted = {"f": dtype, "i": "integers", "b": "truth values"}[right.dtype.kind]
-            raise AdapterError(f"{case.call} returned {name} of dtype {value.dtype}, expected {wanted}")
+            raise AdapterError(f"{case.call} returned {name} {_what(value)}, expected {wanted}")
         if bad := int(np.count_nonzero(~np.isfinite(value))):
             empty = "; a mean over an empty S is 0" if "s-empty" in case.flags else ""
             raise AdapterError(f"{case.call} returned {name} with {bad} of {value.size} values nan or infinite{empty}")
     return {name: got[name] for name in flat}
+
+
+def _what(value: np.ndarray) -> str:
+    """A value of the wrong kind in words."""
+    if value.dtype.kind in "OUS" and value.ndim == 0:
+        return f"= {clean(repr(value.item()), 60)}"
+    return f"of dtype {value.dtype}"
+
+
+def _absent(case: Case, outputs: dict, absent: list[str]) -> Exception:
+    """`Missing` for what is left out, `AdapterError` for what has a name that the kit does not know."""
+    text = f"{case.call} returns {', '.join(map(str, outputs)) or 'nothing'}, not {', '.join(absent)}"
+    strange = [str(name) for name in outputs if str(name).partition(".")[0] not in _known_outputs(case.call)]
+    if not strange:
+        return Missing(text)
+    near = get_close_matches(strange[0], absent, 1, 0) or absent
+    return AdapterError(f"{text}: is {strange[0]} meant to be {near[0]}? Leave out what you do not have")
+
+
+@cache
+def _known_outputs(call: str) -> set[str]:
+    """The names of all outputs that some case asks of a method."""
+    return {"images"} | {name for case in load().values() if case.call == call for name in case.expected}
+
+
+def misnamed(methods: Iterable[str], known: Iterable[str]) -> str:
+    """The first of `methods` that is nearly a known one, which is not there: in words, or ""."""
+    methods, known = set(methods), set(known)
+    for name in sorted(methods - known):
+        if near := [n for n in get_close_matches(name, sorted(known), 1, 0.85) if n not in methods]:
+            return f"it has {name}, which is no method of the kit: rename it to {near[0]}"
+    return ""
 
 
 def applies(case: Case, choices: Mapping[str, str]) -> str:
@@ -136,9 +192,9 @@ def _result(case: Case, source: Source, dtype: str) -> Result:
     try:
         got = answer(case, source(case), dtype)
     except Missing as error:
-        return Result(case, "skipped", text=str(error))
+        return Result(case, "skipped", text=clean(error))
     except AdapterError as error:
-        return Result(case, "error", text=str(error))
+        return Result(case, "error", text=clean(error))
     error = distance(got, flatten(case.expected))
     good = error <= (case.tolerance or TOLERANCE[dtype])
     return Result(case, "passed" if good else "failed", error, got=got)
@@ -173,9 +229,19 @@ def local(adapter: Any) -> Ask:
     def ask(method, inputs):
         if getattr(adapter, method, None) is None:
             raise Missing(f"no method: {method}")
+        before = deepcopy(inputs)
         try:
-            return getattr(adapter, method)(**inputs)
+            found = getattr(adapter, method)(**inputs)
         except NotImplementedError as error:
             raise Missing(str(error) or f"{method} is not implemented") from error
+        found = deepcopy(found)  # it may hold its own arguments
+        if changed := [name for name in inputs if not _same(inputs[name], before[name])]:
+            raise AdapterError(f"{method} changed its argument {changed[0]} in place: work on a copy")
+        return found
 
     return ask
+
+
+def _same(a: Any, b: Any) -> bool:
+    a, b = flatten(a), flatten(b)
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in b)
