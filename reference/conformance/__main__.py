@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import inspect
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +17,10 @@ from ..plumbing.command import Parser, answer
 from ..plumbing.files import write_json
 from . import offline, report
 from .adapter import CHOICES, Adapter
-from .cases import LEVELS, Case, load, read
+from .cases import LEVELS, Case, load, read, read_json
 from .diagnose import diagnose
 from .judge import Result, Source, calls, judge
-from .live import Live
+from .live import PROTOCOL, Command, Live
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -39,7 +38,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         return sub
 
     run = command("run", "Check an adapter.", judged=True)
-    run.add_argument("adapter", metavar="MODULE[:OBJECT]")
+    run.add_argument("adapter", metavar="MODULE[:OBJECT]", nargs="?", help="a module or a file; or give --command")
+    run.add_argument("--command", dest="program", metavar="LINE", help='a program that speaks JSON lines: "node a.mjs"')
     run.add_argument("--list", action="store_true", help="print the cases that would be asked, and stop")
     run.add_argument("--dtype", choices=["float64", "float32"], default="float64")
     run.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of one call (default: 60)")
@@ -52,7 +52,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     export.add_argument("folder", type=Path, metavar="DIR")
     export.add_argument("--dtype", choices=["float64", "float32"], default="float64")
     command("check", "Judge a filled answer sheet.", judged=True).add_argument("folder", type=Path, metavar="DIR")
-    commands.add_parser("template", help="Print a commented skeleton of an adapter.")
+    skeleton = commands.add_parser("template", help="Print a commented skeleton of an adapter.")
+    skeleton.add_argument("--json-lines", action="store_true", help="print how a program in another language is asked")
     commands.add_parser("explain", help="Say what a case is about, and how to ask it by hand.").add_argument("id")
     return parser.parse_args(argv)
 
@@ -82,7 +83,7 @@ def known_failures(args: argparse.Namespace) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"--known-failures {path}: {error}; give a JSON object of ids and reasons") from error
     if not isinstance(known, dict) or not all(isinstance(reason, str) and reason for reason in known.values()):
@@ -127,7 +128,9 @@ def run(args: argparse.Namespace) -> int:
         for option in ("only", "cases", "json", "junit", "known_failures"):
             if getattr(args, option):
                 raise InputError(f"--random asks new networks: leave out --{option.replace('_', '-')}")
-    with Live(args.adapter, args.timeout) as adapter:
+    if (args.adapter is None) == (args.program is None):
+        raise InputError("run: give a Python adapter, MODULE[:OBJECT], or --command LINE")
+    with Command(args.program, args.timeout) if args.program else Live(args.adapter, args.timeout) as adapter:
         if args.random is not None:
             try:
                 from .make.random_cases import search
@@ -186,7 +189,7 @@ def execute(args: argparse.Namespace) -> int | None:
             print(listing(selected(args)), end="")
             print("levels: " + ", ".join(f"{i} {title}" for i, title in enumerate(LEVELS)))
         case "template":
-            print(template(), end="")
+            print(PROTOCOL if args.json_lines else template(), end="")
         case "explain":
             if args.id not in load():
                 raise InputError(f"explain {args.id}: there is no such case; the command list prints them")

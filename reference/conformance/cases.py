@@ -6,6 +6,7 @@ depend on one another.  Files are written by `generate`, never by hand.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..plumbing.files import load_npz
-from .adapter import CHOICES
+from .adapter import CHOICES, Adapter
 
 VERSION = "1.0"
 """Of the file format: another major version is refused."""
@@ -159,10 +160,31 @@ def decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     return value
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, with a byte-order mark or without, in UTF-8 or UTF-16.
+
+    ValueError if it is damaged, nested too deeply, or gives an object the same key twice.
+    """
+
+    def once(pairs):
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
+        return found
+
+    data = path.read_bytes()
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return json.loads(data.decode(encoding), object_pairs_hook=once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read(path: Path, arrays: Mapping[str, np.ndarray] | None = None) -> list[Case]:
     """The cases of one file; InputError if it is damaged, of another major version, or has an unknown field."""
     try:
-        text = json.loads(path.read_text(encoding="utf-8"))
+        text = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no case file ({error}): install the kit again, or generate the cases") from error
     version = text.get("version", "missing") if isinstance(text, dict) else "missing"
@@ -189,7 +211,30 @@ def made(entry: dict, text: dict, given: dict, arrays: Mapping[str, np.ndarray])
     entry["inputs"] = {name: given[key] for name, key in entry["inputs"].items()}
     entry["flags"] = tuple(entry["flags"])
     del entry["level"]
-    return Case(problem=text["problem"], sizes=text["sizes"], **entry)
+    case = Case(problem=text["problem"], sizes=text["sizes"], **entry)
+    check(case)
+    return case
+
+
+def check(case: Case) -> None:
+    """Raise ValueError unless a case asks a method of the kit with its arguments, and can be judged."""
+    arguments = inspect.signature(getattr(Adapter, case.call, check)).parameters.keys() - {"self"}
+    if case.inputs.keys() != arguments or case.call.startswith("_"):
+        raise ValueError(f"{case.id} asks {case.call}({', '.join(case.inputs)}), which the kit does not")
+    for name in {"params", "critic", "gradient", "m", "v"} & case.inputs.keys():
+        layers = case.inputs[name]
+        if not isinstance(layers, list) or not all(isinstance(p, tuple) and len(p) == 2 for p in layers):
+            raise ValueError(f"{case.id}: {name} is no list of layers (W, b)")
+    for name in {"x", "y", "labels", "targets", "images"} & case.inputs.keys():
+        if not isinstance(case.inputs[name], np.ndarray):
+            raise ValueError(f"{case.id}: {name} is no array")
+    expected = flatten(case.expected)
+    if not expected or not all(a.dtype.kind in "biuf" and np.isfinite(a).all() for a in expected.values()):
+        raise ValueError(f"{case.id} expects nothing, or what is not finite")
+    for name, wrong in case.mistakes.items():
+        shapes = {key: a.shape for key, a in flatten(wrong).items()}
+        if name not in catalogue() or shapes != {key: a.shape for key, a in expected.items()}:
+            raise ValueError(f"{case.id} knows no mistake {name!r} of this form")
 
 
 @cache

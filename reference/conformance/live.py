@@ -32,7 +32,7 @@ from .judge import AdapterError, Missing, Plain, clean, local, misnamed
 
 START = 120  # seconds for importing: a large framework on a slow disk
 METHODS = [name for name, value in vars(Adapter).items() if callable(value) and not name.startswith("_")]
-PROTOCOL = """JSON lines: the kit writes an object a line to your program's stdin, and reads a line of its stdout for each.
+PROTOCOL = """JSON lines: the kit writes an object a line to your program's stdin, and reads a line of stdout for each.
 
     {"start": {"version": "VERSION"}}                   answer {"name": "mine", "choices": {}}
     {"ask": "logits", "inputs": {"params": …, "x": …}}  answer {"answer": {"logits": [[0.1, 0.2], …]}}
@@ -45,8 +45,8 @@ What comes in
     noise     null, or a list of arrays
     the rest  numbers, words ("l2", "linf") and null; the `state` of training_step is an object of these
 What goes out: {output: value}, each output named as the command template names it; where a method returns a single
-value, its output has the method's name.  A value is a number, a nested list [[…], …] of rows, or {"shape": …, "data": …}
-as it comes in.  Layers have flat names: "critic.W0", "critic.b0", "critic.W1", ….  Leave out what you do not have.
+value, its output has the method's name.  A value is a number, a nested list of rows, [[…], …], or an object with shape
+and data, as it comes in.  Layers have flat names: "critic.W0", "critic.b0", "critic.W1", ….  Outputs may be left out.
 Nothing else may be written to stdout; stderr is yours.  Equal questions must have equal answers.
 """.replace("VERSION", VERSION)
 
@@ -188,7 +188,9 @@ class Command(Other):
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise AdapterError(f"{what} wrote {clean(line.decode(errors='replace'), 80)!r} to stdout: no JSON object")
+            raise AdapterError(
+                f"{what} wrote {clean(line.decode(errors='replace'), 80).strip()!r} to stdout: no JSON object"
+            )
         return found
 
     def ask(self, method: str, inputs: dict[str, Any]) -> Any:

@@ -14,12 +14,15 @@ import numpy as np
 from ..errors import InputError
 from ..plumbing.files import load_npz, save_npz, write_text
 from .adapter import CHOICES, Adapter
-from .cases import VERSION, Case, cast, encode, flatten
-from .judge import AdapterError, Missing
+from .cases import VERSION, Case, cast, encode, flatten, read_json
+from .judge import AdapterError, Missing, Plain
 
 SHEET = "answers.json"
 PAGE = """A conformance test on paper
 ===========================
+Arrays go out flat and come back nested.  In inputs.json a 2 × 3 array is {"dtype": "float64", "shape": [2, 3],
+"data": [1, 2, 3, 4, 5, 6]}, row by row; its like in answers.json is [[1, 2, 3], [4, 5, 6]].
+
 inputs.npz   every input as an array: PROBLEM/NAME; layers are NAME.W0 (in, out), NAME.b0, NAME.W1, ...; the arrays of
              a list NAME.0, NAME.1, ...
 inputs.json  the same, as {dtype, shape, data}
@@ -28,6 +31,14 @@ answers.json the sheet: put a nested list of numbers in place of each null, and 
              or write answers.npz with arrays CASE/OUTPUT.  Under "choices" say where yours differ from the first:
 CHOICES
 Then: python -m reference.conformance check DIR
+
+In tasks.json
+  a string   is the name of an array in inputs, except for "l2" and "linf", the values of `geometry`;
+  a list     of strings holds the names of the arrays of one argument: layers, noise, or the `state` of training_step,
+             whose entries are state.params.W0, state.params_m.W0, ..., state.value, state.biased, state.steps;
+  null       as C or value: the confidence is each example's own, max_j p_j(x); as noise: there is none.
+An attack that fails is judged by `success` alone; give any image for it, the original for example.  A question may be
+asked twice, and must have the same answer.  A case whose "requires" names another choice than yours can stay blank.
 
 The arguments and the choices
 =============================
@@ -40,6 +51,8 @@ METHODS"""
 
 def export(folder: Path, cases: Iterable[Case], dtype: str) -> None:
     """Write the inputs of all cases, what to do with them, and a blank answer sheet."""
+    if answered := _answers(folder):
+        raise InputError(f"{folder} holds {answered} answers, which stay as they are: export to another folder")
     inputs, tasks, sheet = {}, {}, {}
     for case in cases:
         arguments = {}
@@ -72,6 +85,19 @@ def export(folder: Path, cases: Iterable[Case], dtype: str) -> None:
     arguments = inspect.getdoc(Adapter).partition("\n\n")[2]
     page = PAGE.replace("CHOICES", choices).replace("ARGUMENTS", arguments).replace("METHODS", methods)
     write_text(folder / "README.txt", page)
+
+
+def _answers(folder: Path) -> int:
+    """How many answers a folder holds; 1 where that cannot be told."""
+    if (folder / "answers.npz").exists():
+        return max(1, len(load_npz(folder / "answers.npz")))
+    if not (folder / SHEET).exists():
+        return 0
+    try:
+        given = read_json(folder / SHEET)["answers"]
+        return sum(value is not None for answer in given.values() for value in answer.values())
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return 1
 
 
 def _json(path: Path, value: dict) -> None:
@@ -112,15 +138,14 @@ class Sheet:
             arrays = {name: np.asarray(found[name]) for name in wanted}
         except ValueError as error:
             raise AdapterError(f"an answer is no array: its rows differ in length ({error})") from error
-        return {
-            name: a.astype(self.dtype if wanted[name].dtype.kind == "f" and a.dtype.kind in "iuf" else a.dtype)
-            for name, a in arrays.items()
-        }
+        if self.dtype == "float64" and (short := [n for n, a in arrays.items() if a.dtype == np.float32]):
+            raise AdapterError(f"{short[0]} is float32: export the sheet with --dtype float32, or answer in float64")
+        return Plain(arrays)
 
 
 def _read(path: Path) -> dict:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
         if not isinstance(about, dict):
             raise ValueError("not an object")
     except (OSError, ValueError) as error:

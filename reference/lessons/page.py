@@ -25,6 +25,7 @@ from ..studies.survey import load_networks
 
 HERE = Path(__file__).parent
 SHIPPED = HERE / "networks.npz"
+METHOD = HERE.parent / "conformance/adapters/method.mjs"
 IMAGES = 50  # test images on the page, as many of each class
 START = {"digit": 20, "target": 9}  # the first 4
 
@@ -104,7 +105,7 @@ def of_each_class(labels: onp.ndarray, n: int = IMAGES) -> onp.ndarray:
 
 def script() -> str:
     """The page's JavaScript: the module without its `export`s, then what the page does."""
-    return re.sub(r"^export ", "", (HERE / "method.mjs").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return re.sub(r"^export ", "", METHOD.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 def page(content: Content) -> str:

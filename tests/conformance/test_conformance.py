@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from kit import CASES, GOOD, call
 
-from reference.conformance import __main__ as cli
 from reference.conformance.adapter import CHOICES, Adapter
 from reference.conformance.adapters import ours
 from reference.conformance.adapters.evaluation import Evaluation
@@ -36,7 +36,6 @@ from reference.conformance.make.variants import edited, variant, where
 from reference.errors import InputError
 from reference.plumbing.files import load_npz
 
-CASES = load()
 SMOOTH = [c for c in CASES.values() if not c.flags and c.level < 6]
 pytestmark = pytest.mark.filterwarnings("ignore::reference.attacks.model.AttackWarning")
 
@@ -362,26 +361,6 @@ def test_an_unknown_mistake_is_not_named():
 # The command line ---------------------------------------------------------------------------------------------
 
 
-def call(*arguments):
-    """-> (exit status, what it printed, what it complained of)"""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = cli.main([str(a) for a in arguments])
-    return status, out.getvalue(), err.getvalue()
-
-
-GOOD = """
-import numpy as np
-class Adapter:
-    name = "small"
-    choices = {}
-    def logits(self, params, x):
-        print("noise on stdout")
-        *hidden, (W, b) = params
-        for V, c in hidden:
-            x = np.maximum(x @ V + c, 0)
-        return x @ W + b
-"""
 BAD = {
     "raises": ("        raise KeyError('lost')", 2, "raised KeyError: 'lost' (bad_raises.py, line"),
     "shape": ("        return (x @ params[0][0]).T", 2, "returned logits of shape"),
@@ -396,12 +375,6 @@ BAD = {
     "wrong": ("        return np.ones((len(x), params[-1][1].size))", 1, "FAILED mixed-logits"),
     "words": ("        return 'no array'", 2, "returned logits of"),
 }
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_run_a_small_adapter(here):

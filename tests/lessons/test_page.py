@@ -70,7 +70,7 @@ def test_the_pages_paths_are_the_librarys(content, which):
         "labels": y.tolist(),
         "C": C,
     }
-    source = ANSWER.replace("MODULE", (page.HERE / "method.mjs").as_uri())
+    source = ANSWER.replace("MODULE", page.METHOD.as_uri())
     run = ["node", "--input-type=module", "-e", source]
     done = subprocess.run(run, input=json.dumps(asked), capture_output=True, text=True, check=True)
     for params, answers in zip(content.networks.values(), json.loads(done.stdout), strict=True):

@@ -2,16 +2,18 @@
 // A network is {layers: [{W, b, inputs, outputs}], slope}: W row by row (inputs × outputs), h = x W + b; slope is the
 // activation's below 0 (0 for the classifier's ReLU).  Vectors are Float64Arrays of one example.
 
-/** f(x): the logits `z`, and each layer's input `h` and slope `m` of the activation before it, for `inputGradient`. */
-export function forward({ layers, slope = 0 }, x) {
-  const h = [x], m = [null];
+/** f(x): the logits `z`, and each layer's input `h` and slope `m` of the activation before it, for `inputGradient`.
+ *  noise: nothing, or what is added to each layer's input. */
+export function forward({ layers, slope = 0 }, x, noise = null) {
+  const h = [], m = [null];
   let z = x;
   layers.forEach(({ W, b, inputs, outputs }, l) => {
     if (l > 0) {
       m.push(z.map((a) => (a > 0 ? 1 : slope)));
       z = z.map((a, i) => a * m[l][i]);
-      h.push(z);
     }
+    if (noise) z = z.map((a, i) => a + noise[l][i]);
+    h.push(z);
     const out = Float64Array.from(b);
     for (let i = 0; i < inputs; i++) {
       const value = z[i];
@@ -54,13 +56,13 @@ export function softmax(z) {
 }
 
 /** The class j ≠ label of the smallest |f_j − f_l| / ‖∇f_j − ∇f_l‖; where no gap has a gradient, of the highest logit. */
-export function nearestClass(network, x, label) {
+export function nearestClass(network, x, label, size = norm) {
   const pass = forward(network, x), k = pass.z.length;
   const distance = Array.from({ length: k }, (_, j) => {
     const v = new Float64Array(k);
     if (j === label) return Infinity;
     v[j] = 1, v[label] = -1;
-    const gap = norm(inputGradient(network, pass, v));
+    const gap = size(inputGradient(network, pass, v));
     return gap > 0 ? Math.abs(pass.z[j] - pass.z[label]) / gap : Infinity;
   });
   if (distance.some(Number.isFinite)) return distance.indexOf(Math.min(...distance));
