@@ -26,7 +26,8 @@ def outcomes(request):
     Each job has a fresh process, forked from a server that has imported pytest, hypothesis, NumPy, SciPy and autograd
     but not the library.
     """
-    asked = [item.callspec.params for item in request.session.items if "outcomes" in getattr(item, "fixturenames", ())]
+    here = (item for item in request.session.items if item.path == request.path and "outcomes" in item.fixturenames)
+    asked = [item.callspec.params for item in here]
     jobs = {p["tests"]: (p["tests"], ()) for p in asked if "tests" in p}
     jobs |= {m.id: ((m.killer,), m.edits) for m in (p["mistake"] for p in asked if "mistake" in p)}
     context = multiprocessing.get_context("forkserver")
