@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import multiprocessing.connection
 import os
 import pickle
 import queue
@@ -171,22 +172,32 @@ class _Local(_Place):
     def __init__(self, jobs: int):
         super().__init__(None, jobs)
         self.context = multiprocessing.get_context("spawn")
-        self.channel, self.tell = self.context.SimpleQueue(), _tell_parent
+        self.tell = _tell_parent
         self.pools: dict[Any, tuple] = {}
+        self.channels: dict[Any, multiprocessing.connection.Connection] = {}
 
     def submit(self, *call):
         before = multiprocessing.active_children()
+        # A pipe for each run: a process that is killed while it writes to a common queue keeps that queue's lock.
+        channel, end = self.context.Pipe(duplex=False)
         with _interrupts_held():  # the executor's thread inherits this, and from it the process
-            pool = ProcessPoolExecutor(1, self.context, _enter, (self.channel,))
+            pool = ProcessPoolExecutor(1, self.context, _enter, (end,))
             future = pool.submit(*call)
+        end.close()  # only the process has it now, so that its death is the channel's end
+        self.channels[future] = channel
         self.pools[future] = pool, [child for child in multiprocessing.active_children() if child not in before]
         return future
 
     def hear(self, report: Callable | None) -> None:
-        while not self.channel.empty():
-            self.repeat(report, *self.channel.get())
+        for channel in self.channels.values():
+            try:
+                while channel.poll():
+                    self.repeat(report, *channel.recv())
+            except (EOFError, OSError):  # its process has ended, perhaps in the middle of a message
+                continue
 
     def ended(self, future) -> None:
+        self.channels.pop(future).close()
         self.pools[future][0].shutdown()
 
     def obituary(self, future) -> str:
@@ -203,7 +214,8 @@ class _Local(_Place):
         for pool, _ in self.pools.values():  # only the pools' own threads wait for the processes
             pool.shutdown()
         patience.cancel()
-        self.channel.close()
+        for channel in self.channels.values():
+            channel.close()
 
 
 _channel = None
@@ -221,7 +233,7 @@ def _enter(channel) -> None:
 
 def _tell_parent(what: tuple) -> None:
     try:
-        _channel.put(what)
+        _channel.send(what)
     except OSError:  # nobody is there to hear it
         os._exit(ENDED)
 

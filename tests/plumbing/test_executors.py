@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from reference.errors import InputError
+from reference.plumbing import executors
 from reference.plumbing.executors import Shared, run_all
 
 
@@ -28,6 +29,17 @@ def dies_once(file):
     if not Path(file).exists():
         Path(file).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+def reports_or_dies_reporting(file, report):
+    """Dies the first time, halfway through a message to its parent; or reports a thousand times."""
+    if file is not None and not Path(file).exists():
+        Path(file).touch()
+        os.write(executors._channel.fileno(), b"\0\0\1\0half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    for i in range(1000):
+        report(file, i)
     return "done"
 
 
@@ -53,6 +65,15 @@ def test_the_same_results_and_reports_everywhere(place, threads):
     assert sorted(ended) == sorted(found.items())
     assert sorted(heard) == [(i, "begun") for i in range(3)]
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_worker_killed_while_it_reports_silences_nobody(tmp_path):
+    heard, file = [], str(tmp_path / "dead")
+    tasks = {"dies": (file,), "reports": (None,)}
+    found = run_all(reports_or_dies_reporting, tasks, 2, report=lambda *what: heard.append(what))
+    assert found == dict.fromkeys(tasks, "done")
+    assert [i for who, i in heard if who == file] == [i for who, i in heard if who is None] == list(range(1000))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
