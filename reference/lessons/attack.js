@@ -20,9 +20,9 @@ function layers(list) {
 }
 
 const MARKS = ["M8 1a7 7 0 1 0 .01 0z", "M2 2h12v12H2z", "M8 1l7.5 13.5H.5z", "M8 0l8 8-8 8-8-8z",
-               "M8 0l2.2 5.2 5.8.5-4.4 3.8 1.4 5.7L8 12.1 3 15.2l1.4-5.7L0 5.7l5.8-.5z"];
-const ACCENTS = { light: ["#4d4d4d", "#2f8fc4", "#d58a00", "#b4548a", "#00805c"],
-                  dark: ["#c9c9c9", "#6cc0f0", "#f0b040", "#e597c0", "#22c79b"] };
+               "M8 0l2.2 5.2 5.8.5-4.4 3.8 1.4 5.7L8 12.1 3 15.2l1.4-5.7L0 5.7l5.8-.5z", "M5.5 1h5v4.5H15v5h-4.5V15h-5v-4.5H1v-5h4.5z"];
+const ACCENTS = { light: ["#4d4d4d", "#2f8fc4", "#d58a00", "#b4548a", "#00805c", "#1f3f93"],
+                  dark: ["#c9c9c9", "#6cc0f0", "#f0b040", "#e597c0", "#22c79b", "#9aa5ff"] };
 const networks = data.networks.map(({ name, place, network, critic }) => ({
   name, place, slope: 0, layers: layers(network), critic: critic && { slope: critic.slope, layers: layers(critic.layers) },
 }));
@@ -33,7 +33,7 @@ const images = data.labels.map((label, i) => ({
 
 // ------------------------------------------------------------------------------------- what is shown, as in the address
 const START = { digit: data.start.digit, target: data.start.target, confidence: 0.8, attack: "evaluation",
-                network: networks.length - 1, step: null, theme: null, hide: "", drawing: "" };
+                network: data.start.network, step: null, theme: null, hide: "", drawing: "" };
 const state = { ...START };
 
 function readAddress() {
@@ -89,7 +89,7 @@ const moved = (i) => norm(difference(frameOf(i).x, paths[i].x)) / norm(paths[i].
 
 // ------------------------------------------------------------------------------------------------------------- drawing
 const isDark = () => (state.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-const accent = (i) => ACCENTS[isDark() ? "dark" : "light"][networks[i].place % 5];
+const accent = (i) => ACCENTS[isDark() ? "dark" : "light"][networks[i].place % 6];
 
 function paint(canvas, colour) {
   canvas.width = canvas.height = SIDE;
@@ -128,15 +128,16 @@ const element = (name, attributes = {}, ...children) => {
 
 function buildColumns() {
   document.documentElement.style.setProperty("--networks", networks.length);
+  document.documentElement.style.setProperty("--abreast", Math.min(networks.length, 3));  // on a phone
   networks.forEach(({ name, critic }, i) => {
     const number = (kind, label) => element("button", { class: `number ${kind}`, type: "button", "data-kind": kind, "data-label": label });
     const box = element("section", { class: "network", "aria-label": name, "data-network": i },
-      element("button", { class: "name", type: "button" }, svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: MARKS[networks[i].place % 5] })), name),
+      element("button", { class: "name", type: "button" }, svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: MARKS[networks[i].place % 6] })), name),
       element("canvas", { class: "image", role: "img" }),
       element("div", { class: "says" }, element("b"), number("p")),
       element("div", { class: "result" }, element("canvas", { class: "change", role: "img", "aria-label": "what was changed" }),
-        element("div", {}, number("moved"), element("div", { class: "bar", "aria-hidden": "true" }, element("i")),
-          element("div", { class: "small status" }))),
+        element("div", {}, number("moved"), element("div", { class: "bar", "aria-hidden": "true" }, element("i"))),
+        element("div", { class: "small status" })),
       element("div", { class: "small critic" }, ...(critic ? [number("score")] : [])));
     box.addEventListener("click", (event) => {
       const kind = event.target.dataset.kind;
@@ -174,7 +175,7 @@ function showColumns() {
     part(".moved").setAttribute("aria-label", `moved by ${percent(ratio, 1)}: show the formula`);
     part(".bar i").style.width = `${100 * Math.min(ratio / scaleOfMoves(), 1)}%`;
     const count = `${path.length - 1} step${path.length === 2 ? "" : "s"}`;
-    part(".status").textContent = done ? (success ? `sure after ${count}` : `not sure after ${count}`) : `${probability(now.p[target])} for ${target}`;
+    part(".status").textContent = done ? (success ? `after ${count}` : `not after ${count}`) : `${probability(now.p[target])} for ${target}`;
     if (critic) {
       const before = forward(critic, paths[i].x).z[paths[i].label], after = forward(critic, now.x).z[says];
       const sign = (v) => `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(1)}`;
@@ -191,8 +192,9 @@ function showStory() {
   const a = aim.replace(/^a 8$/, "an 8");
   $("title").textContent = `What must change before a network calls ${what} ${a}?`;
   const sure = state.confidence === "own" ? "as sure of it as it was of the original" : `${percent(state.confidence, state.confidence > 0.99 ? 1 : 0)} sure of it`;
-  $("lede").textContent = `The same attack works on ${networks.length === 5 ? "five" : networks.length} networks, step by step and with as little change as it can, until each is ${sure}. `
-    + "An undefended network gives in to a little noise. The adversary critic asks of its network that an attack must draw the other digit.";
+  $("lede").replaceChildren(`The same attack works on ${["", "one", "two", "three", "four", "five", "six"][networks.length] ?? networks.length} networks, step by step and with as little change as it can, until each is ${sure}. `
+    + "An undefended network gives in to a little noise. Defended ones give in to strokes, and the adversary critic asks that these draw the other digit.",
+    element("span", { class: "wide" }, " Which network takes the largest change differs from digit to digit; the averages stand below."));
   document.title = `Watch an attack: ${label ?? "a drawing"} → ${[...targets].join(", ")}`;
 }
 
@@ -235,7 +237,7 @@ function showChart() {
       const ahead = now.phi / now.n / size;
       box.append(svg("line", { x1: px, y1: py, x2: X(moved(i) + ahead), y2: Y(Math.log(C)), stroke: accent(i), class: "tangent" }));
     }
-    box.append(svg("path", { d: MARKS[networks[i].place % 5], fill: accent(i), transform: `translate(${px - 6.5} ${py - 6.5}) scale(.81)` }));
+    box.append(svg("path", { d: MARKS[networks[i].place % 6], fill: accent(i), transform: `translate(${px - 6.5} ${py - 6.5}) scale(.81)` }));
   }
   box.append(svg("text", { x: left + 4, y: goal + (goal < top + 20 ? 16 : -5) }, `C = ${percent(C, C > 0.99 ? 1 : 0)}`));
   const targets = new Set(paths.map(({ target }) => target));
@@ -257,7 +259,7 @@ function showFormulas() {
   ];
   if (critic) {
     const at = (v, j) => f(forward(critic, v).z[j], 2);
-    rows.push(["critic", "its critic", `<i>D</i>${sub(label)}(<i>x</i>), <i>D</i>${sub(target)}(<i>x</i>)`, `${at(x, label)}, ${at(x, target)}; at x̂ <i>D</i>${sub(target)}, <i>D</i>${sub(`ŷ = ${says}`)}`, `${at(now.x, target)}, ${at(now.x, says)}`]);
+    rows.push(["critic", "its critic", `<i>D</i>${sub(label)}(<i>x</i>), <i>D</i>${sub(target)}(<i>x</i>)`, `${at(x, label)}, ${at(x, target)}; <i>D</i>${sub(`ŷ = ${says}`)}(x̂)`, at(now.x, says)]);
   }
   $("formulas").style.setProperty("--accent", accent(i));
   $("formulas-title").textContent = `${name}, step ${Math.min(state.step, path.length - 1)}`;
@@ -288,7 +290,7 @@ function buildControls() {
   chips("targets", [["nearest", "nearest"], ...Array.from({ length: CLASSES }, (_, j) => [String(j), String(j)])], "target");
   chips("confidences", [["0.5", "50 %"], ["0.8", "80 %"], ["0.95", "95 %"], ["own", "own"]], "confidence");
   chips("attacks", [["evaluation", "evaluated"], ["training", "trained on"]], "attack");
-  $("made").textContent = data.made;
+  $("made").textContent = data.made.join("  ");
 }
 
 function showControls() {

@@ -1,7 +1,7 @@
-"""The page `attack.html`: five networks under the same attack, live, in one file that loads nothing.
+"""The page `attack.html`: the defences' networks under the same attack, live, in one file that loads nothing.
 
 The page's markup is attack.html, what it does is attack.js, and the attack itself is method.mjs; `page` puts the three
-together with the networks' weights.  Shipped are the networks of networks.npz, whose entry "made" says how they were
+together with the networks' weights.  Shipped are the networks of networks.npz, and networks.json says how they were
 trained; `from_results` takes those of one's own `demo.py`.
 """
 
@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as onp
 
+from ..attacks import high_confidence
+from ..by_hand.model import from_params
 from ..experiment.state import load_checkpoint
 from ..experiment.tables import NAMES
 from ..method.network import Params
@@ -27,7 +29,7 @@ HERE = Path(__file__).parent
 SHIPPED = HERE / "networks.npz"
 METHOD = HERE.parent / "conformance/adapters/method.mjs"
 IMAGES = 50  # test images on the page, as many of each class
-START = {"digit": 20, "target": 9}  # the first 4
+DIGIT, TARGET, CONFIDENCE = 20, 9, 0.8  # what the page opens with: the first 4 of the test images, and a 9
 
 
 class Content(NamedTuple):
@@ -103,6 +105,20 @@ def of_each_class(labels: onp.ndarray, n: int = IMAGES) -> onp.ndarray:
     return onp.concatenate([onp.flatnonzero(labels == j)[: n // len(classes)] for j in classes])
 
 
+def averages(content: Content) -> str:
+    """What the attack takes on average over the page's images, beside which the opening digit is one of many."""
+    told = []
+    for name, params in content.networks.items():
+        found = high_confidence(from_params(params), content.images, ("true", content.labels), CONFIDENCE)
+        ratios = (found.norms / onp.linalg.norm(content.images, axis=1))[found.success]
+        failed = f" ({len(found.success) - len(ratios)} failed)" if len(ratios) < len(found.success) else ""
+        told.append(f"{NAMES.get(name, name)} {f'{ratios.mean():.0%}' if len(ratios) else '–'}{failed}")
+    return (
+        f"The page opens with the first 4 of the test images.  Over all {len(content.labels)}, the mean change that "
+        f"makes the networks {CONFIDENCE:.0%} sure of the nearest class is: {', '.join(told)}."
+    )
+
+
 def script() -> str:
     """The page's JavaScript: the module without its `export`s, then what the page does."""
     return re.sub(r"^export ", "", METHOD.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -128,8 +144,12 @@ def page(content: Content) -> str:
         "images": _base64(pixels),
         "scale": scale,
         "labels": content.labels.tolist(),
-        "start": START,
-        "made": content.made,
+        "start": {
+            "digit": DIGIT,
+            "target": TARGET,
+            "network": list(content.networks).index("critic") if "critic" in content.networks else 0,
+        },
+        "made": [content.made, averages(content)],
     }
     parts = {
         "DATA": json.dumps(data).replace("</", "<\\/"),

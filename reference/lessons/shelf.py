@@ -18,7 +18,7 @@ def add(commands) -> None:
     sub = commands.add_parser("read", help="run lessons and make their pages and notebooks")
     sub.add_argument("number", nargs="?", type=int, help="of one lesson (default: all)")
     _places(sub)
-    sub = commands.add_parser("page", help="attack.html: watch five networks under the same attack")
+    sub = commands.add_parser("page", help="attack.html: watch the networks under the same attack")
     sub.add_argument("--results", type=Path, metavar="DIR", help="the networks of your own demo.py (default: shipped)")
     sub.add_argument("--data", type=Path, metavar="DIR", help="full MNIST, if the demo was given it: the same folder")
     _places(sub)

@@ -13,6 +13,7 @@ from reference.attacks import high_confidence
 from reference.attacks.nearest import nearest_class
 from reference.by_hand.model import from_params
 from reference.data import load
+from reference.experiment.tables import NAMES
 from reference.experiment.train import train
 from reference.lessons import page
 from reference.method.generator import unrolled
@@ -62,7 +63,7 @@ def test_the_pages_paths_are_the_librarys(content, which):
         if not page.SHIPPED.exists():
             pytest.skip("no shipped networks")
         content = page.shipped()
-    C, rows = 0.8, np.arange(0, 50, 5 if which == "shipped" else 3)
+    C, rows = 0.8, np.arange(0, 50, 16 if which == "shipped" else 3)
     x, y = content.images[rows], content.labels[rows]
     asked = {
         "networks": [[{"W": W.tolist(), "b": b.tolist()} for W, b in p] for p in content.networks.values()],
@@ -94,6 +95,20 @@ def test_saved_content_comes_back_to_the_bit(content, tmp_path):
     assert np.array_equal(again.critic[0][0], content.critic[0][0])
 
 
+def test_the_shipped_networks_are_what_their_record_says():
+    record, content = json.loads(page.SHIPPED.with_suffix(".json").read_text(encoding="utf-8")), page.shipped()
+    test = load(28, full=True).test
+    assert [n["name"] for n in record["networks"]] == list(content.networks)
+    for n in record["networks"]:
+        assert NAMES[n["name"]] == n["defence"]
+        assert [len(b) for _, b in content.networks[n["name"]]] == [*record["training"]["hidden"], 10]
+        wrong = from_params(content.networks[n["name"]]).logits(test.x).argmax(axis=1) != test.y
+        assert wrong.mean() == pytest.approx(n["test_error"], abs=1e-12)
+    rows = page.of_each_class(test.y)
+    assert np.allclose(content.images, test.x[rows], atol=1e-7) and np.array_equal(content.labels, test.y[rows])
+    assert rows[page.DIGIT] == np.flatnonzero(test.y == 4)[0]  # "the first 4 of the test images"
+
+
 def test_nothing_is_loaded_from_anywhere(content):
     text = page.page(content)
     assert "default-src 'none'" in text
@@ -107,10 +122,10 @@ def browser(content, tmp_path):
     from selenium.webdriver.chrome.service import Service
 
     path = tmp_path / "attack.html"
-    path.write_text(page.page(content), encoding="utf-8")
     opened = []
 
-    def start(address="", width=1200, height=800, dark=False, reduced=False):
+    def start(address="", width=1200, height=800, dark=False, reduced=False, content=content):
+        path.write_text(page.page(content), encoding="utf-8")
         options = webdriver.ChromeOptions()
         options.binary_location = BROWSER
         for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
@@ -181,7 +196,7 @@ def test_a_number_opens_its_formula_with_the_numbers_in_it(browser, content):
     assert text(driver, "#formulas-title") == "undefended, step 4"
     row = text(driver, "#formulas .lit")
     r, x, percent = map(float, re.search(r"= ([\d.]+) / ([\d.]+) = ([\d.]+) %", row).groups())
-    image = content.images[page.START["digit"]]
+    image = content.images[page.DIGIT]
     assert x == pytest.approx(np.linalg.norm(image), abs=5e-3) and percent == pytest.approx(100 * r / x, abs=0.2)
     path = high_confidence(from_params(content.networks["undefended"]), image[None], ("true", np.array([4])), 0.8,
                            targets=np.array([9]), iterations=4)  # fmt: skip
@@ -189,12 +204,25 @@ def test_a_number_opens_its_formula_with_the_numbers_in_it(browser, content):
 
 
 @needs_browser
-def test_a_phone_shows_all_and_reduced_motion_shows_the_end(browser):
-    driver = browser(width=360, height=740, reduced=True, dark=True)
+def test_a_phone_shows_all_and_reduced_motion_shows_the_end(browser, content):
+    all_six = content._replace(
+        networks={name: content.networks.get(name, content.networks["critic"]) for name in NAMES}
+    )
+    driver = browser(width=360, height=740, reduced=True, dark=True, content=all_six)
     assert text(driver, "#where").strip() == f"step {last_step(driver)} of {last_step(driver)}"
     assert driver.execute_script("return document.documentElement.scrollWidth") == 360
     assert driver.execute_script("return document.body.classList.contains('dark')")
-    assert driver.execute_script("return document.querySelector('.moved').getBoundingClientRect().bottom") < 740
+    boxes = """return [...document.querySelectorAll(arguments[0])].map((e) => {
+        const range = document.createRange();
+        range.selectNodeContents(e);
+        const { left, right, top, bottom } = range.getBoundingClientRect();
+        return [left, right, top, bottom]; })"""
+    texts = driver.execute_script(boxes, ".name, .network .number")
+    assert len(texts) == 6 * 3 + 1
+    transport = driver.execute_script("return document.getElementById('transport').getBoundingClientRect().top")
+    assert all(bottom < transport for *_, bottom in driver.execute_script(boxes, ".name, .moved"))  # before one scrolls
+    for i, (left, right, top, bottom) in enumerate(texts):
+        assert all(right <= l or r <= left or bottom <= t or b <= top for l, r, t, b in texts[:i])
 
 
 @needs_browser
