@@ -12,6 +12,7 @@ process.begin()  # before NumPy is imported
 import argparse  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
+import time  # noqa: E402
 from contextlib import closing  # noqa: E402
 from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -67,6 +68,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="train by the definitions themselves, reference/method; first says how long",
     )
+    add("--timings", action="store_true", help="say where the time went: training, each attack, pictures")
     add("--resume", action="store_true", help="go on from the checkpoints in the output folder")
     return parser.parse_args(argv)
 
@@ -139,7 +141,7 @@ class Bars:
 
 def run(args: argparse.Namespace) -> None:
     """Train, attack, print, draw."""
-    plan = plan_from(args)
+    began, plan = time.time(), plan_from(args)
     data = experiment.digits(plan.side, args.data, plan.full)
     if plan.full or plan.plain:
         print(experiment.estimate(plan, data, args.jobs or process.cores()), flush=True)
@@ -157,6 +159,12 @@ def run(args: argparse.Namespace) -> None:
         print("\n" + text + "\n", flush=True)
         for path, caption in pictures.draw_all(outcomes, plan, args.out):
             print(f"{path}: {caption}")
+        if args.timings:
+            first, last = (
+                min(run.began for run in outcomes),
+                max(run.began + sum(run.seconds.values()) for run in outcomes),
+            )
+            print("\n" + tables.timings(outcomes, first - began, time.time() - last))
 
 
 WRITTEN = "checkpoints table.md table.json table.npz training.json digits.png robust_accuracy.png two_kinds.png".split()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,8 @@ class Outcome:
     true, predicted: evaluations that attack the true and the predicted label.  curves: {attack: (radii, robust
     accuracy)}.  sheet: the first test image of each class under the high-confidence attack, C = 0.8.  attacked: what
     `attack_shown` makes of the test images; looks: the share of these that look like the class they are taken for to
-    each of the stand-in's classifiers, {} until `judge_looks`.
+    each of the stand-in's classifiers, {} until `judge_looks`.  seconds: {part of the run: how long it took}, in order.
+    began: when, in seconds since the epoch.
     """
 
     defence: str
@@ -51,8 +53,8 @@ class Outcome:
     sheet: dict[str, onp.ndarray]
     attacked: tuple[onp.ndarray, onp.ndarray, onp.ndarray]
     looks: dict[str, float]
-    training_seconds: float
-    evaluation_seconds: float
+    seconds: dict[str, float]
+    began: float
 
 
 def digits(side: int, folder: str | Path | None = None, full: bool = False) -> Digits:
@@ -103,16 +105,33 @@ def run(
 ) -> Outcome:
     """Train the defence `name` from `seed`, then attack the result.  source: the digits, or what `digits` takes."""
     data = source if isinstance(source, Digits) else digits(plan.side, source, plan.full)
-    began = time.perf_counter()
+    began, seconds = time.time(), Seconds()
     progress = None if report is None else partial(report, name, seed)
-    state = train(data, plan.defences[name], plan.training, seed, progress, checkpoint, resume, steps_of(plan))
-    trained = time.perf_counter()
-    outcome = attack(plan, name, seed, state, data)
-    return replace(outcome, training_seconds=trained - began, evaluation_seconds=time.perf_counter() - trained)
+    with seconds.of("training"):
+        state = train(data, plan.defences[name], plan.training, seed, progress, checkpoint, resume, steps_of(plan))
+    return replace(attack(plan, name, seed, state, data, seconds), began=began)
 
 
-def attack(plan: Experiment, name: str, seed: int, state: State, data: Digits) -> Outcome:
-    """The evaluation of a trained classifier on the test split."""
+class Seconds(dict):
+    """How long each part of a run took: {its name: seconds}."""
+
+    @contextmanager
+    def of(self, part: str) -> Iterator[None]:
+        """Add the time that the block takes to the part's."""
+        began = time.perf_counter()
+        yield
+        self[part] = self.get(part, 0.0) + time.perf_counter() - began
+
+    def timed(self, part: str, function: Callable) -> Callable:
+        """The function, each call of which adds to the part's time."""
+        return self.of(part)(function)
+
+
+def attack(
+    plan: Experiment, name: str, seed: int, state: State, data: Digits, seconds: Seconds | None = None
+) -> Outcome:
+    """The evaluation of a trained classifier on the test split; what each attack takes is added to `seconds`."""
+    seconds = Seconds() if seconds is None else seconds
     model = from_params(state.params)
     x, y = data.test.x[: plan.test_images], data.test.y[: plan.test_images]
     slow = partial(
@@ -122,26 +141,33 @@ def attack(plan: Experiment, name: str, seed: int, state: State, data: Digits) -
         learning_rate=plan.attack_learning_rate,
     )
     fast = {"DeepFool": deepfool, "DDN": ddn, "high-confidence": high_confidence, "strongest": strongest}
+    attacks = {attack: seconds.timed(attack, call) for attack, call in (fast | {"Carlini-Wagner": slow}).items()}
     first = {"Carlini-Wagner": plan.slow_images, "strongest": plan.strongest_images}
-    true = evaluate(model, x, y, fast | {"Carlini-Wagner": slow}, "true", first)
-    predicted = from_predicted(true, model, x, fast)
+    true = evaluate(model, x, y, attacks, "true", first)
+    predicted = from_predicted(true, model, x, {attack: attacks[attack] for attack in fast})
 
     radii = onp.linspace(0, 1.25 * max(plan.radii), 100)
     curves = {name: (radii, robust_accuracy(found, y, radii)) for name, found in true.attacks.items()}
     few, labels = x[: plan.slow_images], y[: plan.slow_images]
     within = [onp.mean(true.predicted[: len(few)] == labels)]
+    projected = seconds.timed("projected gradient", projected_gradient)
     for radius in plan.radii:
-        found = projected_gradient(model, few, ("true", labels), radius, restarts=1, targets="all")
+        found = projected(model, few, ("true", labels), radius, restarts=1, targets="all")
         within.append(robust_accuracy(measure(found, few, model.logits), labels, [radius])[0])
     # What works in a ball works in a larger one, whether or not the larger search came upon it.
     curves["projected gradient"] = (onp.array([0, *plan.radii]), onp.minimum.accumulate(within))
 
+    with seconds.of("pictured attacks"):
+        sheet, attacked = pictured(model, x, y), attack_shown(model, x, y)
+    return Outcome(name, seed, state.history, true, predicted, curves, sheet, attacked, {}, seconds, time.time())
+
+
+def pictured(model, x, y) -> dict[str, onp.ndarray]:
+    """The first image of each class under the high-confidence attack, C = 0.8: what an `Outcome` calls its sheet."""
     ten = onp.array([onp.flatnonzero(y == digit)[0] for digit in onp.unique(y)])
     shown = high_confidence(model, x[ten], ("true", y[ten]), SHEET_CONFIDENCE)
     sheet = {"x": x[ten], "y": y[ten], "adversarial": shown.last, "success": shown.success}
-    sheet["taken_for"] = predict(model.logits(shown.last))
-    attacked = attack_shown(model, x, y)
-    return Outcome(name, seed, state.history, true, predicted, curves, sheet, attacked, {}, 0.0, 0.0)
+    return sheet | {"taken_for": predict(model.logits(shown.last))}
 
 
 def attack_shown(model, x, y) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray]:

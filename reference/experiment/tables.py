@@ -260,8 +260,7 @@ def as_json(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> dict:
             "defence": run.defence,
             "seed": run.seed,
             "settings": repr(plan.defences[run.defence]),
-            "training_seconds": run.training_seconds,
-            "evaluation_seconds": run.evaluation_seconds,
+            "seconds": run.seconds,
             "from_true_label": evaluation(run.true),
             "from_predicted_label": evaluation(run.predicted),
             "looks_like_target": {"images": len(run.attacked[2]), **run.looks},
@@ -325,3 +324,19 @@ def by_defence(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     for outcome in outcomes:
         groups.setdefault(outcome.defence, []).append(outcome)
     return groups
+
+
+def timings(outcomes: Sequence[Outcome], before: float, after: float) -> str:
+    """Where the time of each run went, in seconds, in Markdown.
+
+    before: from the command's start to the first run's; after: from the last run's end to the end of the pictures.
+    """
+    parts = list(dict.fromkeys(part for run in outcomes for part in run.seconds))
+    rows = [
+        [f"{run.defence} {run.seed}"]
+        + [f"{value:.1f}" for value in (*(run.seconds.get(part, 0) for part in parts), sum(run.seconds.values()))]
+        for run in outcomes
+    ]
+    return f"Seconds.  Until the first run began: {before:.1f}.  Table and pictures: {after:.1f}.\n\n" + grid(
+        ["run", *parts, "sum"], rows
+    )

@@ -40,7 +40,7 @@ def outcome(defence="undefended", seed=0, scale=1.0, success=None, wrong=1):
     attacked = np.zeros((8, 4)), np.ones(8, int), np.zeros(8, int)
     looks = {"nearest neighbours": 0.5, "kernel machine": 0.75}
     both = evaluation("true", NAMES), evaluation("predicted", NAMES[:3])
-    return Outcome(defence, seed, history, *both, {}, {}, attacked, looks, 12.5, 3.25)
+    return Outcome(defence, seed, history, *both, {}, {}, attacked, looks, {"training": 12.5, "DeepFool": 3.25}, 0.0)
 
 
 def cells(text, row=0):
@@ -206,7 +206,7 @@ def test_json_holds_everything_unrounded_and_no_nan(tmp_path):
     assert (good["rho_low"], good["rho_high"]) == report.interval(report.ratios([found]))
     assert good["images"] == 10 and good["convention"] == "DeepFool from the true label"
     run = back["runs"][1]
-    assert (run["defence"], run["seed"], run["training_seconds"]) == ("critic", 1, 12.5)
+    assert (run["defence"], run["seed"], run["seconds"]["training"]) == ("critic", 1, 12.5)
     assert run["from_true_label"]["error"] == 0.1 and run["from_true_label"]["dtype"] == "float32"
     assert set(run["from_predicted_label"]["attacks"]) == set(NAMES[:3])
     assert "AdversaryCritic(" in run["settings"] and "Training(" in back["training"]
