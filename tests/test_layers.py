@@ -1,6 +1,7 @@
 """The import rule: a folder of `reference/` imports only from folders before it."""
 
 import ast
+import sys
 from pathlib import Path
 
 import reference
@@ -31,3 +32,13 @@ def test_folders_import_only_from_folders_before_them():
                 assert name[1] in allowed, f"{path.relative_to(ROOT)} imports {'.'.join(name)}"
             elif room == "method":
                 assert name[0] in ("__future__", "autograd", "numpy", "collections", "dataclasses", "math", "typing")
+
+
+def test_the_kit_needs_numpy_only():
+    """What a user of the kit runs knows nothing of the library, but for `--random`, which the definitions answer."""
+    for path in (ROOT / "conformance").glob("*.py"):
+        for name in imports(path) - {("reference", "conformance", "make", "random_cases", "search")}:
+            if name[0] == "reference":
+                assert name[1] in ("errors", "plumbing", "conformance") and "make" not in name, f"{path.name}: {name}"
+            else:
+                assert name[0] in sys.stdlib_module_names | {"numpy"}, f"{path.name}: {name}"
