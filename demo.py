@@ -151,9 +151,10 @@ def run(args: argparse.Namespace) -> None:
         write_text(args.out / "checkpoints" / "README.md", CHECKPOINTS)  # fails now, not after training
         with closing(Bars()) as bars:
             outcomes = experiment.run_all(plan, args.out, args.jobs, args.resume, args.data, bars, args.cluster)
-        text = tables.full_report(outcomes, plan, data.source)
+        record = tables.as_json(outcomes, plan, data.source)
+        text = tables.full_report(outcomes, plan, record)
         write_text(args.out / "table.md", text + "\n")
-        write_json(args.out / "table.json", tables.as_json(outcomes, plan, data.source))
+        write_json(args.out / "table.json", record)
         write_json(args.out / "training.json", {f"{run.defence} {run.seed}": run.history for run in outcomes})
         save_npz(args.out / "table.npz", tables.per_image(outcomes))
         print("\n" + text + "\n", flush=True)

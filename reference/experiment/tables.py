@@ -165,8 +165,8 @@ def lead(outcomes: Sequence[Outcome]) -> str:
     return grid(["the critic's ρ less that of", *columns], rows)
 
 
-def full_report(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> str:
-    """All blocks with their conventions, as Markdown that reads as text."""
+def full_report(outcomes: Sequence[Outcome], plan: Experiment, record: dict) -> str:
+    """All blocks with their conventions, as Markdown that reads as text.  record: what `as_json` made of the same."""
     first, t = outcomes[0], plan.training
     hidden = "-".join(map(str, t.hidden)) or "linear"
     several = f"±: the standard deviation over {plan.seeds} seeds; " if plan.seeds > 1 else "One seed; "
@@ -178,7 +178,7 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> s
     differences = lead(outcomes)
     return "\n".join(
         [
-            f"Measured: {source}, {plan.side}×{plan.side}, classifier {hidden}, {t.epochs} epochs, "
+            f"Measured: {record['data']}, {plan.side}×{plan.side}, classifier {hidden}, {t.epochs} epochs, "
             f"{len(first.true.labels)} test images, {first.true.confidence.dtype}.",
             f"{several}(±): half the 95 % interval over images.",
             "ρ = mean ‖r‖/‖x‖ over the images on which the attack succeeded, larger is better; "
@@ -186,7 +186,7 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> s
             "",
             "In short, measured / published (± and intervals below):",
             "",
-            in_short(as_json(outcomes, plan, source)),
+            in_short(record),
             "",
             "Attacks from the true label (the published convention):",
             "",

@@ -176,7 +176,7 @@ def test_rows_follow_the_outcomes_and_columns_line_up():
 def test_the_report_prints_every_convention(seeds):
     plan = replace(QUICK, seeds=seeds)
     runs = [outcome(name, seed) for name in ("undefended", "critic") for seed in range(seeds)]
-    text = report.full_report(runs, plan, "some digits")
+    text = report.full_report(runs, plan, report.as_json(runs, plan, "some digits"))
     assert "Measured: some digits, 14×14, classifier 32, 2 epochs, 10 test images, float32" in text
     assert ("One seed" if seeds == 1 else "standard deviation over 2 seeds") in text
     for name in NAMES:
