@@ -1,4 +1,4 @@
-"""python -m reference.lessons: list, read, page; exercise, check, plant."""
+"""python -m reference.lessons: list, read, page, slides; exercise, check, plant."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ import io
 import re
 import textwrap
 from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ..errors import InputError
 
-FOLDER = Path(__file__).parent / "course"
+HERE = Path(__file__).parent
+FOLDER = HERE / "course"
 NEEDED = "markdown-it-py mdit-py-plugins latex2mathml pygments nbformat"
 
 
@@ -103,11 +105,20 @@ def title(path: Path) -> str:
     return cells(path.read_text(encoding="utf-8"))[0].text.splitlines()[0].lstrip("# ")
 
 
-def run(path: Path) -> list[tuple[Cell, str]]:
-    """Run a lesson -> its cells, each with what it printed and showed as HTML.  A claim that fails raises."""
+class Ran(NamedTuple):
+    """A lesson that has run: its cells with what each printed and showed as HTML, its names, and its figures' HTML."""
+
+    cells: list[tuple[Cell, str]]
+    names: dict
+    figures: list[str]
+
+
+@cache
+def run(path: Path) -> Ran:
+    """Run a lesson.  A claim that fails raises."""
     global _is_page
     namespace: dict = {"__name__": "lesson"}
-    done = []
+    done, drawn = [], []
     _is_page = True
     try:
         for number, cell in enumerate(cells(path.read_text(encoding="utf-8"))):
@@ -118,9 +129,10 @@ def run(path: Path) -> list[tuple[Cell, str]]:
                     exec(compile(cell.text, f"{path.name}, cell {number}", "exec"), namespace)
             said = f'<pre class="printed">{html.escape(printed.getvalue())}</pre>' if printed.getvalue() else ""
             done.append((cell, said + "".join(_outputs)))
+            drawn += [shown for shown in _outputs if 'role="img"' in shown]
     finally:
         _is_page = False
-    return done
+    return Ran(done, namespace, drawn)
 
 
 def markdown(text: str) -> str:
@@ -134,9 +146,11 @@ def markdown(text: str) -> str:
 
     def formula(content: str, options: dict) -> str:
         made = convert(content, display="block" if options["display_mode"] else "inline")
-        if "\\" in made:
+        if "\\" in made or ">&<" in made:
             raise InputError(f"the formula {content} holds a command that has no MathML")
-        return made
+        # What latex2mathml leaves to the browser: norms that do not grow on one side only, and the space after log.
+        made = made.replace("<mo>&#x02016;</mo>", '<mo stretchy="false">&#x02016;</mo>')
+        return made.replace("<mi>log</mi>", '<mi>log</mi><mspace width="0.17em"/>')
 
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
     return parser.use(dollarmath_plugin, renderer=formula).render(text)
@@ -156,7 +170,7 @@ def to_html(path: Path) -> str:
     """The lesson as one HTML page, after running it."""
     from pygments.formatters import HtmlFormatter
 
-    rows, done = [], run(path)
+    rows, done = [], list(run(path).cells)
     while done:
         left = right = ""
         if done[0][0].kind == "markdown":
@@ -173,7 +187,7 @@ def to_html(path: Path) -> str:
     links = " ".join(
         f'<a href="lesson_{i}.html"{" aria-current=page" if lessons()[i] == path else ""}>{i}</a>' for i in numbers
     )
-    page = (Path(__file__).parent / "lesson.html").read_text(encoding="utf-8")
+    page = (HERE / "lesson.html").read_text(encoding="utf-8")
     parts = {"TITLE": html.escape(title(path)), "STYLE": HtmlFormatter().get_style_defs(".code"), "LINKS": links}
     parts["BODY"] = "\n".join(rows)
     return re.sub(r"\b(TITLE|STYLE|LINKS|BODY)\b", lambda found: parts[found[1]], page)

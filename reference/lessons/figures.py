@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as onp
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 
 from ..attacks import high_confidence
 from ..by_hand.model import from_params
@@ -40,7 +39,7 @@ def _image(axes, x, title="", **how):
 
 def attacked_digits(networks, x, label: int, target: int, confidence: float) -> Figure:
     """One digit `x` (d,), attacked in every network up to the same confidence; below, what was changed."""
-    figure = Figure(figsize=(1.6 * (len(networks) + 1), 3.6), layout="constrained")
+    figure = Figure(figsize=(1.1 * (len(networks) + 1), 2.9), layout="constrained")
     axes = figure.subplots(2, len(networks) + 1)
     _image(axes[0, 0], x, f"the image: {label}")
     axes[1, 0].axis("off")
@@ -50,8 +49,8 @@ def attacked_digits(networks, x, label: int, target: int, confidence: float) -> 
         )
         r = found.last[0] - x
         share = onp.linalg.norm(r) / onp.linalg.norm(x)
-        _image(column[0], found.last[0], NAMES.get(name, name))
-        _image(column[1], r, f"‖r‖/‖x‖ = {share:.2f}" if found.success[0] else "failed", cmap=CHANGE, vmin=-1, vmax=1)
+        _image(column[0], found.last[0], NAMES.get(name, name).replace(" ", "\n"))
+        _image(column[1], r, f"{share:.2f} ‖x‖" if found.success[0] else "failed", cmap=CHANGE, vmin=-1, vmax=1)
     return figure
 
 
@@ -129,7 +128,8 @@ def linearised_boundaries(params, x) -> Figure:
         axes.plot(*onp.array([foot - 2 * along, foot + 2 * along]).T, color=CLASS_COLOURS[j], lw=2)
         distance = onp.linalg.norm(foot - x)
         axes.annotate("", foot, x, arrowprops={"arrowstyle": "->", "color": BLACK})
-        axes.annotate(f"to {toy.CLASS_NAMES[j]}: {distance:.3f}", onp.clip(foot, 0.04, 0.75), fontsize=9)
+        side, where = ("right", -6) if foot[0] < x[0] else ("left", 6)
+        axes.annotate(f"{toy.CLASS_NAMES[j]}: {distance:.3f}", foot, (where, 8), textcoords="offset points", ha=side)
     axes.plot(*x, "o", color=BLACK)
     axes.set_title(f"predicted {toy.CLASS_NAMES[here]}; lines: boundaries, linearised at the point", fontsize=9)
     return figure
@@ -137,7 +137,7 @@ def linearised_boundaries(params, x) -> Figure:
 
 def attack_frames(params, critic, path, target: int) -> Figure:
     """The images of an attack's `path` (m, d) in order, each with p_t and, above the bars, the critic's D_t."""
-    figure = Figure(figsize=(1.5 * len(path), 2.6), layout="constrained")
+    figure = Figure(figsize=(1.2 * len(path), 2), layout="constrained")
     axes = figure.subplots(1, len(path))
     p = softmax(network.logits(params, path))[:, target]
     D = critics.scores(critic, path, SLOPE)[:, target]
@@ -204,41 +204,40 @@ FLOW = (
     Edge("θ", "cycle", True, "the way back is an attack too"),
 )
 PLACES = {
-    "θ": (0, 2), "targets": (1.6, 3.2), "running C": (3.0, 3.2), "iterates": (4.4, 3.2), "p(x)": (1.6, 0.4),
-    "own confidence": (3.6, 0.4), "attack": (3, 2), "critic term": (6.2, 2.7), "cycle": (6.2, 1.0), "ω": (6.2, 4.0),
+    "θ": (0, 2), "targets": (1.2, 3.3), "running C": (2.8, 3.3), "iterates": (4.4, 3.3), "p(x)": (1.5, 0.5),
+    "own confidence": (3.9, 0.3), "attack": (2.8, 2), "critic term": (5.8, 2.7), "cycle": (5.8, 1.0), "ω": (5.8, 4.1),
 }  # fmt: skip
 
 
 def data_flow() -> Figure:
     """What the classifier's loss is made of: solid arrows carry a gradient back to θ, ✂ marks where it is cut."""
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
-    axes = figure.subplots()
-    axes.set(xlim=(-0.6, 7.4), ylim=(-0.2, 4.6))
+    figure = Figure(figsize=(8, 4.4))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-0.4, 6.8), ylim=(-0.1, 4.7))
     axes.axis("off")
-    for name, (x, y) in PLACES.items():
-        wide = 0.16 + 0.075 * len(name)
-        strong = name in ("attack", "critic term", "cycle", "θ")
-        box = FancyBboxPatch((x - wide, y - 0.2), 2 * wide, 0.4, boxstyle="round,pad=0.06", fc="white" if not strong else "#e6f3ee",  # noqa: E501
-                             ec=GREEN if strong else "0.5", lw=1.6, zorder=2)  # fmt: skip
-        axes.add_patch(box)
-        label = {"attack": "attack: x̂", "p(x)": "p(x), L"}.get(name, name)
-        axes.text(x, y, label, ha="center", va="center", fontsize=10, zorder=3)
+    labels, boxes = {"attack": "attack: x̂", "p(x)": "p(x), L"}, {}
+    for name, place in PLACES.items():
+        green = name in ("attack", "critic term", "cycle", "θ")
+        look = {"boxstyle": "round,pad=0.4", "fc": "#e6f3ee" if green else "white", "ec": GREEN if green else "0.5"}
+        text = axes.text(*place, labels.get(name, name), ha="center", va="center", fontsize=12, bbox=look, zorder=2)
+        boxes[name] = text.get_bbox_patch()
+    figure.draw_without_rendering()  # the boxes are as large as their text, and arrows end at them
     for edge in FLOW:
         start, end = onp.array(PLACES[edge.source]), onp.array(PLACES[edge.target])
         look = {"color": GREEN, "lw": 2} if edge.flows else {"color": "0.45", "lw": 1.3, "ls": (0, (4, 3))}
-        arrow = {"arrowstyle": "-|>", "shrinkA": 24, "shrinkB": 24} | look
-        axes.annotate("", end, start, arrowprops=arrow, zorder=1)
+        ends = {"patchA": boxes[edge.source], "patchB": boxes[edge.target]}
+        axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0} | ends | look)
         if not edge.flows:
-            axes.text(*(0.48 * start + 0.52 * end), "✂", fontsize=15, color=VERMILLION, ha="center", va="center",
-                      family="DejaVu Sans", zorder=4)  # fmt: skip
-    axes.text(-0.5, 4.35, "—  a gradient comes back to θ", color=GREEN, fontsize=10)
-    axes.text(-0.5, 4.05, "✂  cut: a constant for θ", color=VERMILLION, fontsize=10, family="DejaVu Sans")
+            scissors = {"fontsize": 17, "color": VERMILLION, "family": "DejaVu Sans", "zorder": 4}
+            axes.text(*(0.5 * start + 0.5 * end), "✂", ha="center", va="center", **scissors)
+    axes.text(-0.3, 4.4, "—  a gradient comes back to θ", color=GREEN, fontsize=11)
+    axes.text(-0.3, 4.05, "✂  cut: a constant for θ", color=VERMILLION, fontsize=11, family="DejaVu Sans")
     return figure
 
 
 def four_passes(numbers: dict[str, onp.ndarray]) -> Figure:
     """The four passes of a 2-2-2 network: `numbers` holds the vectors h0, h1, z; d2, d1, w; v, t1, Jv; zeta, rho1."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
     rows = [
         ("1 forward", ("h0", "h1", "z"), "→", BLACK),
         ("2 backward: w", ("w", "d1", "d2"), "←", BLUE),

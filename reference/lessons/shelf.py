@@ -1,4 +1,4 @@
-"""What there is to read and to show: the commands list, read and page."""
+"""What there is to read and to show: the commands list, read, page and slides."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..plumbing.files import write_text
 
-COMMANDS = ("list", "read", "page")
+COMMANDS = ("list", "read", "page", "slides")
 
 
 def add(commands) -> None:
@@ -22,6 +22,7 @@ def add(commands) -> None:
     sub.add_argument("--results", type=Path, metavar="DIR", help="the networks of your own demo.py (default: shipped)")
     sub.add_argument("--data", type=Path, metavar="DIR", help="full MNIST, if the demo was given it: the same folder")
     _places(sub)
+    _places(commands.add_parser("slides", help="slides of a class of 90 minutes, with notes; the browser prints them"))
 
 
 def _places(sub) -> None:
@@ -33,7 +34,7 @@ def _places(sub) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     """Do what the command line asks."""
-    from . import build, page  # slow to import, and `check` must not wait for them
+    from . import build, page, slides  # slow to import, and `check` must not wait for them
 
     lessons, files = build.lessons(), []
     if args.command == "list":
@@ -43,6 +44,8 @@ def execute(args: argparse.Namespace) -> None:
     if args.command == "page":
         content = page.shipped() if args.results is None else page.from_results(args.results, args.data)
         files.append((args.out / "attack.html", page.page(content)))
+    elif args.command == "slides":
+        files.append((args.out / "slides.html", slides.to_html()))
     else:
         if args.number not in (None, *lessons):
             raise InputError(f"no lesson {args.number}: there are {min(lessons)} to {max(lessons)}")

@@ -3,6 +3,8 @@
 import json
 import re
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -108,3 +110,11 @@ def test_the_arrows_of_the_data_flow_are_as_a_vjp_measures_them():
     measured = slopes()
     assert measured == {arrow: drawn[arrow] for arrow in measured}
     assert set(drawn) - set(measured) == {("targets", "attack"), ("running C", "attack"), ("iterates", "attack")}
+
+
+def test_a_notebook_runs_outside_the_builder():
+    book = json.loads(build.to_notebook(LESSONS[1]))
+    code = "\n".join("".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code")
+    root = build.HERE.parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert "def steepest" in done.stdout and "[figure: Points on two sides" in done.stdout

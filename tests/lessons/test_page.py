@@ -19,9 +19,7 @@ from reference.lessons import page
 from reference.method.generator import unrolled
 from reference.method.settings import AdversaryCritic, Training, Undefended
 
-BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs node")
-needs_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and its driver")
 
 ANSWER = """
 import { readFileSync } from "node:fs";
@@ -117,35 +115,13 @@ def test_nothing_is_loaded_from_anywhere(content):
 
 
 @pytest.fixture
-def browser(content, tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    from selenium.webdriver.chrome.service import Service
-
-    path = tmp_path / "attack.html"
-    opened = []
-
-    def start(address="", width=1200, height=800, dark=False, reduced=False, content=content):
+def browser(content, tmp_path, chromium):
+    def start(address="", content=content, **how):
+        path = tmp_path / "attack.html"
         path.write_text(page.page(content), encoding="utf-8")
-        options = webdriver.ChromeOptions()
-        options.binary_location = BROWSER
-        for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
-            options.add_argument(f"--{argument}")
-        options.add_argument(f"--user-data-dir={tmp_path / f'profile{len(opened)}'}")
-        driver = webdriver.Chrome(options, Service(DRIVER))
-        opened.append(driver)
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        motion = [{"name": "prefers-reduced-motion", "value": "reduce" if reduced else "no-preference"}]
-        colours = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": motion + colours})
-        driver.get(path.as_uri() + address)
-        return driver
+        return chromium(path.as_uri() + address, **how)
 
-    yield start
-    for driver in opened:
-        complaints = driver.get_log("browser")
-        driver.quit()
-        assert complaints == []
+    return start
 
 
 def text(driver, selector):
@@ -163,7 +139,6 @@ def press(driver, *keys):
         ActionChains(driver).send_keys(key).perform()
 
 
-@needs_browser
 def test_the_story_by_keyboard_and_by_address(browser):
     from selenium.webdriver import Keys
 
@@ -186,7 +161,6 @@ def test_the_story_by_keyboard_and_by_address(browser):
     assert text(driver, "#columns") == end
 
 
-@needs_browser
 def test_a_number_opens_its_formula_with_the_numbers_in_it(browser, content):
     from selenium.webdriver import Keys
 
@@ -203,7 +177,6 @@ def test_a_number_opens_its_formula_with_the_numbers_in_it(browser, content):
     assert r == pytest.approx(np.linalg.norm(path.last - image), abs=5e-3)
 
 
-@needs_browser
 def test_a_phone_shows_all_and_reduced_motion_shows_the_end(browser, content):
     all_six = content._replace(
         networks={name: content.networks.get(name, content.networks["critic"]) for name in NAMES}
@@ -225,7 +198,6 @@ def test_a_phone_shows_all_and_reduced_motion_shows_the_end(browser, content):
         assert all(right <= l or r <= left or bottom <= t or b <= top for l, r, t, b in texts[:i])
 
 
-@needs_browser
 def test_untouched_the_page_plays_its_story(browser):
     driver = browser("#attack=training&confidence=0.5")
     until = time.monotonic() + 20

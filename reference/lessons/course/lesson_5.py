@@ -25,7 +25,8 @@ result = high_confidence(model, x, ("true", y), toy.CONFIDENCE)
 points = result.last[result.success]
 taken_for = predict(model.logits(points))
 kinds = toy.kind_of_error(points, taken_for)
-print({kind: int((kinds == kind).sum()) for kind in ("I", "II")})
+counts = {kind: int((kinds == kind).sum()) for kind in ("I", "II")}
+print(counts)
 drawn = figures.critic_levels(state.params, state.critic, data.train, (points, taken_for), kinds)
 figure(
     drawn,

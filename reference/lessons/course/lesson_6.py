@@ -18,7 +18,8 @@ for edge in figures.FLOW:
 # %% [markdown]
 # ## Three terms
 #
-# $$L + \lambda\, \mathrm{mean}_S\, \mathrm{softplus}(-D_{\hat y}(\hat x)) + \beta\, \mathrm{mean}_S \lVert x - A_f(\mathrm{sg}[\hat x], \hat y_0; \mathrm{conf}) \rVert^2$$
+# $$\begin{split} & L(f(x), y) \\ & + \lambda\, \mathrm{mean}_S\, \mathrm{softplus}(-D_{\hat y}(\hat x)) \\
+# & + \beta\, \mathrm{mean}_S\, \lVert x - A_f(\mathrm{sg}[\hat x], \hat y_0; \mathrm{conf}) \rVert^2 \end{split}$$
 #
 # The first is the usual cross-entropy.  The second wants attacked images to look like what they are taken for.  The third is the
 # *cycle*: attack the attacked image back to the class $\hat y_0$ that was predicted at first, and arrive where one started.
