@@ -9,7 +9,7 @@ import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 
 from ..plumbing.command import Parser, answer  # noqa: E402
-from . import confidence, cost, critic, cycle, kinds, maximum, pareto, scarcity, study, survey, unlike  # noqa: E402
+from . import confidence, cost, critic, cycle, kinds, masking, maximum, pareto, scarcity, study, survey, unlike  # noqa: E402
 
 STUDIES = {
     "cost": cost,
@@ -21,6 +21,7 @@ STUDIES = {
     "max": maximum,
     "kinds": kinds,
     "pareto": pareto,
+    "masking": masking,
 }
 """By name: a module as `study` describes it."""
 
