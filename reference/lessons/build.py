@@ -28,6 +28,7 @@ from ..errors import InputError
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "course"
+LONG = 40  # lines of a function that is folded away at first
 NEEDED = "markdown-it-py mdit-py-plugins latex2mathml pygments nbformat"
 
 
@@ -45,7 +46,11 @@ def show(function) -> None:
     """The library's own source of `function`, as it runs."""
     source = textwrap.dedent(inspect.getsource(function))
     where = f"{function.__module__.removeprefix('reference.').replace('.', '/')}.py"
-    _outputs.append(f'<figure class="source"><figcaption>{where}</figcaption>{_coloured(source)}</figure>')
+    lines, code = source.count("\n"), _coloured(source)
+    if lines > LONG:
+        _outputs.append(f'<details class="source"><summary>{where}, {lines} lines</summary>{code}</details>')
+    else:
+        _outputs.append(f'<figure class="source"><figcaption>{where}</figcaption>{code}</figure>')
     if not _is_page:
         print(source)
 
@@ -55,7 +60,9 @@ def figure(drawn, alt: str) -> None:
     if not alt.strip():
         raise InputError("a figure has no description: say in `alt` what is to be seen")
     if _is_page:
-        _outputs.append(f'<div class="drawn" role="img" aria-label="{html.escape(alt)}">{svg(drawn)}</div>')
+        width, height = drawn.get_size_inches()
+        kind = "drawn wide" if width > 1.7 * height else "drawn"
+        _outputs.append(f'<div class="{kind}" role="img" aria-label="{html.escape(alt)}">{svg(drawn)}</div>')
         return
     FigureCanvasAgg(drawn)
     try:

@@ -79,8 +79,7 @@ def to_html() -> str:
     for number, (text, notes) in enumerate(every, 1):
         body = markdown(filled(text))
         passed += int(notes.split()[0])
-        shape = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', body)
-        kind = "words" if not shape else "beside" if float(shape[1]) < 1.7 * float(shape[2]) else "below"
+        kind = "below" if 'class="drawn wide"' in body else "beside" if 'class="drawn"' in body else "words"
         head, _, rest = body.partition("</h1>")
         made.append(
             f'<section class="slide {kind}" id="s{number}" tabindex="-1" aria-label="slide {number} of {len(every)}">\n'

@@ -13,7 +13,7 @@ figure(
     "What the classifier's loss is made of; arrows that carry a gradient back, and arrows that are cut.",
 )
 for edge in figures.FLOW:
-    print(f"{edge.source:>15s} -> {edge.target:12s} {'flows' if edge.flows else 'cut  '}  {edge.why}")
+    print(f"{edge.source} → {edge.target} {'flows' if edge.flows else 'is cut'}: {edge.why}")
 
 # %% [markdown]
 # ## Three terms

@@ -62,6 +62,7 @@ assert study.compare(a, b, "rho") == 1  # a small gain, told apart although the 
 #
 # Attack each network until it is as sure of the wrong class as it was of the right one, and compare the lengths.  A network that
 # is never sure of anything then looks weak, and one that is always sure looks strong: each was asked its own question.
+# Where a C is so high that the attack does not reach it, the image drops out of the mean, and only the easy ones are left.
 
 # %%
 from reference.attacks import high_confidence
