@@ -209,6 +209,11 @@ PLACES = {
 }  # fmt: skip
 
 
+def in_words() -> str:
+    """The data flow as text: an arrow a line."""
+    return "\n".join(f"{e.source} → {e.target} {'flows' if e.flows else 'is cut'}: {e.why}" for e in FLOW)
+
+
 def data_flow() -> Figure:
     """What the classifier's loss is made of: solid arrows carry a gradient back to θ, ✂ marks where it is cut."""
     figure = Figure(figsize=(8, 4.4))

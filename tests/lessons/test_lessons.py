@@ -56,6 +56,11 @@ def test_a_notebook_holds_the_lessons_cells(number):
     ]
 
 
+def test_the_picture_of_the_data_flow_is_the_tables():
+    image = pytest.importorskip("PIL.Image").open(build.HERE / "data_flow.png")
+    assert image.text["Description"] == figures.in_words()
+
+
 def test_a_formula_without_mathml_and_a_figure_without_words_are_refused():
     with pytest.raises(InputError, match="no MathML"):
         build.markdown(r"$\nosuchcommand x$")

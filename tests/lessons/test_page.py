@@ -12,6 +12,7 @@ import pytest
 from reference.attacks import high_confidence
 from reference.attacks.nearest import nearest_class
 from reference.by_hand.model import from_params
+from reference.conformance import __main__ as conformance
 from reference.data import load
 from reference.experiment.tables import NAMES
 from reference.experiment.train import train
@@ -81,6 +82,15 @@ def test_the_pages_paths_are_the_librarys(content, which):
         assert np.abs(np.array([a["x"] for a in answers]) - expected.last).max() < 1e-9
         trained = unrolled(params, x, targets, np.full(len(x), C))
         assert np.abs(np.array([a["trained"] for a in answers]) - trained).max() < 1e-9
+
+
+@needs_node
+def test_the_pages_javascript_fills_the_kits_answer_sheet(tmp_path):
+    assert conformance.main(["export", str(tmp_path)]) == 0
+    subprocess.run(["node", str(page.METHOD.with_name("javascript.mjs")), str(tmp_path)], check=True)
+    assert conformance.main(["check", str(tmp_path), "--json", str(tmp_path / "report.json")]) == 0
+    counts = json.loads((tmp_path / "report.json").read_text())["counts"]
+    assert counts.keys() == {"passed", "skipped"} and counts["passed"] > 70
 
 
 def test_saved_content_comes_back_to_the_bit(content, tmp_path):

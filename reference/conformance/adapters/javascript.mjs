@@ -2,7 +2,9 @@
 //
 //     python -m reference.conformance run --command "node reference/conformance/adapters/javascript.mjs"
 //
-// `python -m reference.conformance template --json-lines` says what comes in and what goes out.
+// `python -m reference.conformance template --json-lines` says what comes in and what goes out.  With a folder it fills the
+// answer sheet that `export` has put there instead: node reference/conformance/adapters/javascript.mjs DIR
+import { readFileSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import {
   argmax, forward, highConfidence, inputGradient, lineariseLogProb, logSoftmax, nearestClass, newtonStep, norm, softmax,
@@ -129,8 +131,33 @@ function answer({ ask, inputs }) {
   return { answer: Object.fromEntries(Object.entries(named).map(([name, value]) => [name, plain(value)])) };
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const message = JSON.parse(line);
-  if (message.stop) break;
-  console.log(JSON.stringify(message.start ? { name: "JavaScript", choices: {} } : answer(message)));
+/** Fill the answer sheet of a folder; what is not written here stays null. */
+function fill(folder) {
+  const read = (name) => JSON.parse(readFileSync(`${folder}/${name}.json`, "utf8"));
+  const inputs = read("inputs"), tasks = read("tasks"), sheet = read("answers");
+  const argument = (value) => {
+    if (typeof value === "string") return inputs[value] ?? value;
+    if (!Array.isArray(value)) return value;
+    const weights = value.filter((name) => /\.W\d+$/.test(name));
+    if (weights.length === 0) return value.map((name) => inputs[name]);
+    return weights.map((name) => [inputs[name], inputs[name.replace(/W(\d+)$/, "b$1")]]);
+  };
+  for (const [id, task] of Object.entries(tasks)) {
+    if (!(task.method in methods)) continue;
+    const given = Object.fromEntries(Object.entries(task.arguments).map(([name, value]) => [name, argument(value)]));
+    const found = answer({ ask: task.method, inputs: given }).answer;
+    for (const output of Object.keys(task.outputs)) sheet.answers[id][output] = found[output] ?? null;
+  }
+  writeFileSync(`${folder}/answers.json`, JSON.stringify(sheet));
 }
+
+async function listen() {
+  for await (const line of createInterface({ input: process.stdin })) {
+    const message = JSON.parse(line);
+    if (message.stop) break;
+    console.log(JSON.stringify(message.start ? { name: "JavaScript", choices: {} } : answer(message)));
+  }
+}
+
+if (process.argv[2]) fill(process.argv[2]);
+else await listen();

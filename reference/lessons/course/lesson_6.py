@@ -12,8 +12,7 @@ figure(
     figures.data_flow(),
     "What the classifier's loss is made of; arrows that carry a gradient back, and arrows that are cut.",
 )
-for edge in figures.FLOW:
-    print(f"{edge.source} → {edge.target} {'flows' if edge.flows else 'is cut'}: {edge.why}")
+print(figures.in_words())
 
 # %% [markdown]
 # ## Three terms
