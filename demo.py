@@ -20,7 +20,7 @@ from pathlib import Path  # noqa: E402
 from reference.errors import InputError  # noqa: E402
 from reference.experiment import pictures, plans, tables  # noqa: E402
 from reference.experiment import run as experiment  # noqa: E402
-from reference.plumbing.command import Parser, answer  # noqa: E402
+from reference.plumbing.command import Parser, add_places, answer, count  # noqa: E402
 from reference.plumbing.files import locked, save_npz, write_json, write_text  # noqa: E402
 
 CHECKPOINTS = "One file per defence and seed, rewritten after every epoch; `demo.py --resume` goes on from them.\n"
@@ -53,16 +53,13 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         default="error",
         help="settings chosen on the validation split by smallest error (default), or by largest ρ near it",
     )
-    add("--seeds", type=int, metavar="N", help="independent runs of each defence")
+    add("--seeds", type=count, metavar="N", help="independent runs of each defence")
     add("--epochs", type=int, metavar="N", help="epochs of training; the learning rate decays in step")
     add("--side", type=int, choices=(14, 28), help="images of side×side pixels")
     add("--hidden", metavar="256-256", help="the classifier's hidden layers; 'linear' for none")
     add("--data", type=Path, metavar="DIR", help="another set in MNIST's format: the folder of its four IDX files")
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="output folder (default: results)")
-    add("--jobs", type=int, metavar="N", help="runs at once (default: one per core, or per worker of the cluster)")
-    add(
-        "--cluster", metavar="ADDRESS", help="run on a Dask scheduler, tcp://host:8786; local:N starts one of N workers"
-    )
+    add_places(parser)
     add(
         "--plain",
         action="store_true",
@@ -96,10 +93,6 @@ def plan_from(args: argparse.Namespace) -> plans.Experiment:
     if args.epochs is not None:
         plan = replace(plan, training=experiment.with_epochs(plan.training, args.epochs))
     plan = replace(plan, plain=args.plain)
-    for option in ("seeds", "jobs"):
-        value = getattr(args, option)
-        if value is not None and not 1 <= value <= 1000:
-            raise InputError(f"--{option} {value}: give 1 to 1000")
     return plans.at_side(replace(plan, seeds=args.seeds or plan.seeds), args.side or plan.side)
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from small import TINY
 from reference.errors import DivergenceError
 from reference.experiment import pictures, plans
 from reference.experiment import run as experiment
+from reference.experiment.standin import StandIn
 from reference.experiment.state import load_checkpoint
 from reference.plumbing.files import load_npz
 
@@ -39,10 +41,16 @@ OPTIONS = (
 DRAWN = [(Path("p.png"), "a caption")]
 
 
+def shrink(patch):
+    """Tiny networks, a stand-in that knows few digits, and no pictures."""
+    patch.setattr(plans, "QUICK", SMALL)
+    patch.setattr(pictures, "draw_all", lambda *_: DRAWN)
+    patch.setattr(experiment, "StandIn", lambda x, y: StandIn(x[:300], y[:300]))
+
+
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(plans, "QUICK", SMALL)
-    monkeypatch.setattr(pictures, "draw_all", lambda *_: DRAWN)
+    shrink(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +58,7 @@ def finished(tmp_path_factory):
     """The output folder of an uninterrupted run, and what it printed."""
     out, printed = tmp_path_factory.mktemp("finished"), StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "QUICK", SMALL)
-        patch.setattr(pictures, "draw_all", lambda *_: DRAWN)
+        shrink(patch)
         patch.setattr(sys, "stdout", printed)
         assert demo.main([*RUN, "--out", str(out)]) == 0
     return out, printed.getvalue()
@@ -90,8 +97,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
-def test_ctrl_c_keeps_the_epochs_and_resume_ends_the_same(finished, tmp_path, capfd):
-    """Ctrl-C reaches every process of the terminal: one line, status 130, no process left; then --resume."""
+def test_ctrl_c_keeps_the_epochs_and_resume_ends_the_same(finished, tmp_path, monkeypatch):
+    """Ctrl-C reaches every process of the terminal: one line, status 130, no process left; then --resume, on Dask."""
     script, out = tmp_path / "script.py", tmp_path / "out"
     script.write_text(SCRIPT.format(paths=[str(ROOT), str(ROOT / "tests")]))
     command = [*RUN, "--out", str(out)]
@@ -118,10 +125,36 @@ def test_ctrl_c_keeps_the_epochs_and_resume_ends_the_same(finished, tmp_path, ca
     assert 1 <= load_checkpoint(checkpoint).epoch <= 9
     assert not (out / "table.md").exists()
 
-    assert demo.main([*command, "--resume"]) == 0
-    assert (out / "table.md").read_bytes() == (finished[0] / "table.md").read_bytes()
-    for name in ("training.json", "table.npz"):
-        assert (out / name).read_bytes() == (finished[0] / name).read_bytes()
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(demo, "Bars", Kills)
+    assert demo.main([*command, "--resume", "--cluster", "local:2"]) == 0
+    assert Kills.killed
+    assert_same_files(out, finished[0])
+
+
+class Kills(demo.Bars):
+    """Kills a worker as soon as it tells of an epoch."""
+
+    killed = None
+
+    def __call__(self, defence, seed, epoch, epochs, record):
+        if Kills.killed is None and epoch < epochs:
+            Kills.killed = multiprocessing.active_children()[0]
+            os.kill(Kills.killed.pid, signal.SIGKILL)
+        super().__call__(defence, seed, epoch, epochs, record)
+
+
+def assert_same_files(a, b):
+    """To the byte, but for the seconds in table.json."""
+    for name in ("table.md", "training.json", "table.npz"):
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+    timeless = [re.sub(r'_seconds": [\d.e-]+', "", (out / "table.json").read_text()) for out in (a, b)]
+    assert timeless[0] == timeless[1]
+
+
+def test_one_at_a_time_gives_the_same_files(finished, tmp_path):
+    assert demo.main([*RUN, "--jobs", "1", "--out", str(tmp_path)]) == 0
+    assert_same_files(tmp_path, finished[0])
 
 
 def refused(capsys, *argv):
@@ -147,10 +180,10 @@ def refused(capsys, *argv):
         ("--epochs=-3", "epochs = -3"),
         ("--epochs", "--epochs: expected one argument"),
         ("--epochs many", "--epochs: invalid int value: 'many'"),
-        ("--seeds 99999999999999999999", "--seeds 99999999999999999999: give 1 to 1000"),
-        ("--seeds 0", "--seeds 0: give 1 to 1000"),
-        ("--seeds=-1", "--seeds -1"),
-        ("--jobs 0", "--jobs 0: give 1 to 1000"),
+        ("--seeds 99999999999999999999", "--seeds: 99999999999999999999: give 1 to 1000"),
+        ("--seeds 0", "--seeds: 0: give 1 to 1000"),
+        ("--seeds=-1", "--seeds: -1: give"),
+        ("--jobs 0", "--jobs: 0: give 1 to 1000"),
         ("--side 20", "--side: invalid choice"),
         ("--long", "not allowed with argument --quick"),
         ("--fast", "unrecognized arguments: --fast"),

@@ -1,6 +1,7 @@
 """The search behind the settings in `plans`: every defence's candidates, trained alike, judged on the validation split.
 
-    python -m reference.experiment.search [--scale demo|full] [--only DEFENCE] [--jobs N] [--out FOLDER]
+    python -m reference.experiment.search [--scale demo|full] [--only DEFENCE] [--jobs N] [--cluster ADDRESS]
+                                          [--out FOLDER]
 
 Every defence has eight candidates (undefended training, which has no setting, fewer): radii, or for the critic λ and
 C, from too small to too large; at full size also fewer epochs.  All are judged by the same two rules, on means over
@@ -15,7 +16,6 @@ command goes on where it was stopped.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -41,9 +41,9 @@ from ..method.settings import (
     Undefended,
     VirtualAdversarial,
 )
-from ..plumbing import executors, process
-from ..plumbing.command import Parser, answer
-from ..plumbing.files import read_json, write_json, write_text
+from ..plumbing import executors
+from ..plumbing.command import Parser, add_places, answer
+from ..plumbing.files import locked, read_json, write_json, write_text
 from .evaluate import evaluate
 from .plans import FULL, LONG, Experiment
 from .run import attack_shown, with_epochs
@@ -207,7 +207,9 @@ def means(scale: Scale, records: Sequence[dict], name: str) -> list[dict]:
     return results
 
 
-def search(scale_name: str, out: Path, only: str | None, jobs: int) -> list[dict]:
+def search(
+    scale_name: str, out: Path, only: str | None, jobs: int | None = None, cluster: executors.Cluster = None
+) -> list[dict]:
     """Judge the candidates that are not yet in `out`/search-SCALE.json -> all records that it then holds."""
     scale, path = SCALES[scale_name], out / f"search-{scale_name}.json"
     kept = read(path)
@@ -215,7 +217,7 @@ def search(scale_name: str, out: Path, only: str | None, jobs: int) -> list[dict
     tasks = [
         (
             {"name": name, "settings": repr(defence), "training": repr(training), "seed": seed},
-            (scale_name, name, defence, training, seed, out),
+            (scale_name, name, defence, training, seed, out.resolve()),
         )
         for seed in range(scale.seeds)
         for name, candidates in scale.candidates.items()
@@ -235,8 +237,7 @@ def search(scale_name: str, out: Path, only: str | None, jobs: int) -> list[dict
                 flush=True,
             )
 
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for the processes about to start
-    executors.collect(judge, tasks, kept, save, jobs)
+    executors.collect(judge, tasks, kept, save, jobs, cluster)
     return kept
 
 
@@ -300,14 +301,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m reference.experiment.search", description=__doc__.partition("\n")[0])
     parser.add_argument("--scale", choices=list(SCALES), default="demo", help="5,000 digits (default), or all of MNIST")
     parser.add_argument("--only", choices=list(LONG.defences), help="one defence (default: all)")
-    parser.add_argument("--jobs", type=int, default=process.cores(), help="processes (default: one per core)")
+    add_places(parser)
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder (default: results)")
 
     def work():
         args = parser.parse_args(argv)
-        records = search(args.scale, args.out, args.only, args.jobs)
-        text = page(SCALES[args.scale], records)
-        write_text(args.out / f"search-{args.scale}.md", text + "\n")
+        with locked(args.out):
+            records = search(args.scale, args.out, args.only, args.jobs, args.cluster)
+            text = page(SCALES[args.scale], records)
+            write_text(args.out / f"search-{args.scale}.md", text + "\n")
         print(text)
 
     return answer("reference.experiment.search", work, "what was measured is kept; the same command goes on")

@@ -18,6 +18,23 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see --help")
 
 
+def count(text: str) -> int:
+    """A command line's number of runs or seeds."""
+    if not 1 <= (number := int(text)) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text}: give 1 to 1000")
+    return number
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """--jobs and --cluster: how many runs at once, and where; both None by default."""
+    parser.add_argument(
+        "--jobs", type=count, metavar="N", help="runs at once (default: one per core, or per worker of the cluster)"
+    )
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="run on a Dask scheduler, tcp://host:8786; local:N starts one of N workers"
+    )
+
+
 def answer(program: str, work: Callable[[], int | None], interrupted: str) -> int:
     """work() -> the exit status: what it returns, 0 for None.
 

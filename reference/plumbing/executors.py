@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import multiprocessing.connection
 import os
 import pickle
 import queue
@@ -18,13 +17,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 from zlib import crc32
 
@@ -34,17 +34,16 @@ from .process import ENDED, begin, cores, end_with_parent
 Done = Callable[[str, Any], object]
 Cluster = str | Executor | None
 """Where runs go: None for local processes, "tcp://host:port" of a Dask scheduler, "local:N", or an executor."""
-RESTARTS = 1
-"""How often a run whose local process died is begun again."""
+PATIENCE = 10
+"""Seconds in which a scheduler must answer."""
 WINDOWS = 61
 """The most processes that Windows lets one process wait for."""
 
 
-class Shared:
+class Shared(NamedTuple):
     """An argument that many runs have in common: on a cluster it travels to each worker once, not with every run."""
 
-    def __init__(self, value: Any):
-        self.value = value
+    value: Any
 
 
 def run_all(
@@ -57,315 +56,159 @@ def run_all(
 ) -> dict[str, Any]:
     """function(*arguments) of every task, at most `jobs` at once, begun in the order of `tasks` -> {task: its result}.
 
-    tasks: {name: arguments}.  jobs: by default the cores, or the threads of the cluster's workers.  done(name, result)
-    is called here as soon as a run ends.  report: if it is given, the function gets one more argument, a function whose
-    calls are repeated here as calls of `report`; from an executor of the caller's they come when the run ends.
+    tasks: {name: arguments}.  jobs: by default the cores, or the workers of the cluster.  done(name, result) is called
+    here as soon as a run ends.  report: if it is given, the function gets one more argument, a function whose calls
+    are repeated here as calls of `report`; from an executor of the caller's they come when the run ends.
     A run whose process dies is begun again with the same arguments (it may go on from its checkpoint): once here, three
     times on Dask, and then `ChildProcessError` names it.  What a run raises is raised here.  In every case, Ctrl-C
     among them, all runs that still go on are ended first; an executor of the caller's stays open.
     """
-    place = _place(cluster, jobs, len(tasks))
-    try:
-        results = place.run(function, tasks, done, report)
-    finally:
-        place.close()
+    results, losses, waiting, running = {}, Counter(), list(tasks), {}
+    with _place(cluster, jobs and require("a whole number, 1 or more", jobs=jobs)[0], len(tasks)) as place:
+        try:
+            while waiting or running:
+                while waiting and len(running) < place.jobs:
+                    name = waiting.pop(0)
+                    arguments = [place.share(a.value) if isinstance(a, Shared) else a for a in tasks[name]]
+                    running[place.submit(_work, place.tell, report is not None, function, *arguments)] = name
+                finished, _ = wait(running, 0.1, FIRST_COMPLETED)
+                for what in place.hear():
+                    report(*what)
+                for future in finished:
+                    name = running.pop(future)
+                    try:
+                        result, told = future.result()
+                    except (BrokenExecutor, CancelledError, *place.fatal) as error:
+                        losses[name] += 1
+                        if losses[name] <= place.restarts and not isinstance(error, place.fatal):
+                            waiting.insert(0, name)
+                            continue
+                        raise ChildProcessError(
+                            f"the process of {name} died{' twice' * (losses[name] == 2)}, perhaps for want of memory: "
+                            "run fewer at once; what was finished is kept"
+                        ) from error
+                    for what in told:
+                        report(*what)
+                    results[name] = result
+                    if done is not None:
+                        done(name, result)
+        finally:
+            for future in running:
+                future.cancel()
     return {name: results[name] for name in tasks}
 
 
-def _place(cluster: Cluster, jobs: int | None, runs: int) -> _Place:
-    if jobs is not None:
-        require("a whole number, 1 or more", jobs=jobs)
-    if isinstance(cluster, str):
-        return _Dask(cluster, jobs)
-    if cluster is not None:
-        return _Place(cluster, jobs or runs)
-    jobs = min(jobs or cores(), runs, WINDOWS if sys.platform == "win32" else runs)
-    return _Local(jobs)
+_alone = threading.Lock()
+"""Runs in one process take turns, because autograd counts its nested traces in one place for all threads."""
 
 
-class _Place:
-    """Where runs happen: an executor, and how it tells what its runs report."""
+def _work(tell: Callable | None, telling: bool, function: Callable, *arguments) -> tuple[Any, list]:
+    """One run -> its result, and what it reported if it cannot `tell` at once.  What it raises can be pickled."""
+    told: list[tuple] = []
+    reports = [tell or (lambda *what: told.append(what))] if telling else []
+    with _alone:
+        try:
+            return function(*arguments, *reports), told
+        except Exception as error:
+            try:
+                pickle.loads(pickle.dumps(error))
+            except Exception:
+                raise RuntimeError(traceback.format_exc()) from None
+            raise
 
-    tell: Callable[[tuple], object] | None = None
-    """Called by a run with what it reports as soon as it does; None: its reports are heard at its end."""
-    restarts = 0
+
+class _Place(NamedTuple):
+    """Where runs happen: submit(call…) -> its future, and how many at once."""
+
+    submit: Callable
+    jobs: int
+    restarts: int = 0
     """How often a run that was lost is begun again."""
-
-    def __init__(self, executor: Executor | None, jobs: int):
-        self.executor, self.jobs, self.futures, self.heard = executor, jobs, {}, {}
-
-    def run(self, function: Callable, tasks: Mapping[str, tuple], done, report) -> dict[str, Any]:
-        """The results of the tasks by name, at most `jobs` of them at once."""
-        results: dict[str, Any] = {}
-        deaths, waiting = dict.fromkeys(tasks, 0), list(tasks)
-        while waiting or self.futures:
-            while waiting and len(self.futures) < self.jobs:
-                name = waiting.pop(0)
-                arguments = (self.share(a) if isinstance(a, Shared) else a for a in tasks[name])
-                self.futures[self.submit(_work, self.tell, report is not None, function, *arguments)] = name
-            finished, _ = wait(self.futures, timeout=0.1, return_when=FIRST_COMPLETED)
-            self.hear(report)
-            for future in finished:
-                name = self.futures.pop(future)
-                self.ended(future)
-                try:
-                    kind, what, token, told = future.result()
-                except (BrokenExecutor, CancelledError, *self.losses) as error:
-                    deaths[name] += 1
-                    if deaths[name] > self.restarts:
-                        twice = " twice" * (deaths[name] == 2)
-                        raise ChildProcessError(
-                            f"the process of {name}, died{twice}{self.obituary(future)}, perhaps for want of memory: "
-                            "run fewer at once; what was finished is kept"
-                        ) from error
-                    self.lost(future)
-                    waiting.insert(0, name)
-                    continue
-                for message in told[self.heard.get(token, 0) :]:  # of which the live copies are still under way
-                    report(*message)
-                self.heard[token] = None
-                if kind == "failed":
-                    raise what
-                results[name] = what
-                if done is not None:
-                    done(name, what)
-        return results
-
-    losses: tuple = ()
-    """What else than `BrokenExecutor` and `CancelledError` says that a run was lost."""
-
-    def submit(self, *call):
-        return self.executor.submit(*call)
-
-    def share(self, shared: Shared) -> Any:
-        return shared.value
-
-    def hear(self, report: Callable | None) -> None:
-        """Repeat what the runs have reported since the last time."""
-
-    def repeat(self, report: Callable, token: str, what: tuple) -> None:
-        """One live report of the run `token`, unless that run's end has been told."""
-        if self.heard.setdefault(token, 0) is not None:
-            self.heard[token] += 1
-            report(*what)
-
-    def ended(self, future) -> None:
-        """A run has ended in whatever way."""
-
-    def lost(self, future) -> None:
-        """A run was lost, and will be begun again."""
-
-    def obituary(self, future) -> str:
-        """What is known of the process that died."""
-        return ""
-
-    def close(self) -> None:
-        for future in self.futures:
-            future.cancel()
+    fatal: tuple = ()
+    """What a future raises, and is no use to try again, when a run's workers died."""
+    tell: Callable | None = None
+    """Called by a run with what it reports as soon as it does; None: its reports are heard at its end."""
+    hear: Callable[[], Iterable[tuple]] = tuple
+    """What the runs have told since the last time."""
+    share: Callable = lambda value: value
+    """What to submit in place of a value that runs have in common."""
 
 
-class _Local(_Place):
-    """A process for each run: a `ProcessPoolExecutor` of one worker, so that no run ends when another one's dies."""
+def _place(cluster: Cluster, jobs: int | None, runs: int):
+    """A context of a `_Place` for so many runs."""
+    if isinstance(cluster, str):
+        return _dask(cluster, jobs)
+    if cluster is not None:
+        return nullcontext(_Place(cluster.submit, jobs or runs))
+    return _local(min(jobs or cores(), runs, WINDOWS if sys.platform == "win32" else runs))
 
-    restarts = RESTARTS
 
-    def __init__(self, jobs: int):
-        super().__init__(None, jobs)
-        self.context = multiprocessing.get_context("spawn")
-        self.tell = _tell_parent
-        self.pools: dict[Any, tuple] = {}
-        self.channels: dict[Any, multiprocessing.connection.Connection] = {}
+@contextmanager
+def _local(jobs: int) -> Iterator[_Place]:
+    """A process for each run: a `ProcessPoolExecutor` of one worker, so that no run ends when another one's dies.
 
-    def submit(self, *call):
-        before = multiprocessing.active_children()
-        # A pipe for each run: a process that is killed while it writes to a common queue keeps that queue's lock.
-        channel, end = self.context.Pipe(duplex=False)
-        with _interrupts_held():  # the executor's thread inherits this, and from it the process
-            pool = ProcessPoolExecutor(1, self.context, _enter, (end,))
-            future = pool.submit(*call)
-        end.close()  # only the process has it now, so that its death is the channel's end
-        self.channels[future] = channel
-        self.pools[future] = pool, [child for child in multiprocessing.active_children() if child not in before]
+    Each has a pipe of its own for its reports, so that one that is killed while it tells keeps nobody waiting.
+    """
+    context, before = multiprocessing.get_context("spawn"), multiprocessing.active_children()
+    pools, readers = {}, []
+
+    def submit(*call):
+        reader, writer = context.Pipe(duplex=False)
+        with _interrupts_held(), writer:
+            pool = ProcessPoolExecutor(1, context, _enter, (writer,))
+            future = pool.submit(_call, *call)
+        pools[future] = pool
+        readers.append(reader)
         return future
 
-    def hear(self, report: Callable | None) -> None:
-        for channel in self.channels.values():
+    def hear():
+        for future in [future for future in pools if future.done()]:
+            pools.pop(future).shutdown()
+        for reader in list(readers):
             try:
-                while channel.poll():
-                    self.repeat(report, *channel.recv())
-            except (EOFError, OSError):  # its process has ended, perhaps in the middle of a message
-                continue
+                while reader.poll():
+                    yield reader.recv()
+            except (EOFError, OSError):
+                readers.remove(reader)
+                reader.close()
 
-    def ended(self, future) -> None:
-        self.channels.pop(future).close()
-        self.pools[future][0].shutdown()
-
-    def obituary(self, future) -> str:
-        return f" (exit code {self.pools[future][1][0].exitcode})"
-
-    def close(self) -> None:
-        """End what still runs, within five seconds."""
-        super().close()
-        running = [process for future in self.futures for process in self.pools[future][1]]
-        for process in running:
-            process.terminate()
-        patience = threading.Timer(3, lambda: [process.kill() for process in running])
-        patience.start()
-        for pool, _ in self.pools.values():  # only the pools' own threads wait for the processes
+    try:
+        yield _Place(submit, jobs, restarts=1, tell=_tell_parent, hear=hear)
+    finally:
+        for child in multiprocessing.active_children():
+            if child not in before:
+                child.terminate()
+        for pool in pools.values():
             pool.shutdown()
-        patience.cancel()
-        for channel in self.channels.values():
-            channel.close()
+        for reader in readers:
+            reader.close()
 
 
-_channel = None
-"""In a local worker: where it tells what its runs report."""
+_writer = None
+"""In a local worker: where it tells what its run reports."""
 
 
-def _enter(channel) -> None:
-    """A local worker's first act: to end without a word when its parent asks for it, or is gone."""
-    global _channel
-    _channel = channel
+def _enter(writer) -> None:
+    """A local worker's first act: it ignores Ctrl-C, and ends when its parent is gone."""
+    global _writer
+    _writer = writer
     begin()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ENDED))
     end_with_parent()
 
 
-def _tell_parent(what: tuple) -> None:
+def _call(work: Callable, *arguments) -> Any:
+    """A local worker's only act.  SIGTERM ends it at once, until there is a result: that is sent whole."""
     try:
-        _channel.send(what)
+        return work(*arguments)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _tell_parent(*what) -> None:
+    try:
+        _writer.send(what)
     except OSError:  # nobody is there to hear it
         os._exit(ENDED)
-
-
-def _work(tell: Callable | None, telling: bool, function: Callable, *arguments) -> tuple[str, Any, str, list]:
-    """One run -> ("done", its result) or ("failed", what it raised), a name of its own, and all that it reported."""
-    told: list[tuple] = []
-    token = uuid4().hex
-
-    def report(*what):
-        told.append(what)
-        if tell is not None:
-            tell((token, what))
-
-    try:
-        return "done", function(*arguments, *([report] if telling else [])), token, told
-    except SystemExit:  # ended by the parent; half-written files are removed
-        if _channel is None:
-            raise
-        os._exit(ENDED)
-    except Exception as error:
-        return "failed", portable(error), token, told
-
-
-class _Dask(_Place):
-    """The workers of a Dask scheduler, or of a cluster of N local processes that lives as long as this object."""
-
-    restarts = 2
-
-    def __init__(self, address: str, jobs: int | None):
-        try:
-            import distributed
-        except ImportError:
-            raise InputError(f"the cluster {address!r} needs Dask: pip install distributed") from None
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        kind, _, number = address.partition(":")
-        self.before = multiprocessing.active_children()
-        self.address, self.cluster, self.client, self.shared, self.futures = address, None, None, {}, {}
-        try:
-            if kind == "local":
-                if not (number.isdecimal() and 1 <= int(number) <= 1000):
-                    raise InputError(f"cluster {address!r}: give local:N with N from 1 to 1000")
-                self.cluster = distributed.LocalCluster(
-                    n_workers=int(number),
-                    threads_per_worker=1,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,
-                )
-            self.client = distributed.Client(self.cluster or address, timeout=10, set_as_default=False)
-            versions = set(self.client.run(_version).values())
-            if not versions:
-                raise InputError(f"the scheduler {address!r} has no workers: start some with `dask worker {address}`")
-            if versions != {_version()}:
-                raise InputError(f"workers of {address!r} have another version of this package: give all the same")
-        except (OSError, ValueError, ImportError, RuntimeError) as error:
-            self.close()
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"the cluster {address!r} cannot be used ({str(error)[:200]}): "
-                "give the address of a running scheduler, whose workers have this package installed"
-            ) from None
-        except BaseException:
-            self.close()
-            raise
-        self.losses = (distributed.KilledWorker, distributed.client.FutureCancelledError)
-        self.told, topic = queue.SimpleQueue(), f"reference-{uuid4().hex}"
-        self.tell = partial(_tell_client, topic)
-        self.client.subscribe_topic(topic, lambda event: self.told.put(event[1]))
-        super().__init__(self.client.get_executor(), jobs or sum(self.client.nthreads().values()))
-
-    def share(self, shared: Shared) -> Any:
-        if id(shared) not in self.shared:
-            self.shared[id(shared)] = self.client.scatter(shared.value, broadcast=True, hash=False)
-        return self.shared[id(shared)]
-
-    def hear(self, report: Callable | None) -> None:
-        while not self.told.empty():
-            self.repeat(report, *pickle.loads(self.told.get()))
-        if self.client.status != "running":
-            raise ChildProcessError(f"the scheduler {self.address!r} went away; what was finished is kept")
-
-    def lost(self, future) -> None:
-        self.shared.clear()  # the worker that held it may be the one that died
-
-    def close(self) -> None:
-        """Give up what still runs; a cluster of our own ends within five seconds, whatever its workers do."""
-        processes = self.cluster and [child for child in multiprocessing.active_children() if child not in self.before]
-        try:
-            if self.client is not None:
-                super().close()
-                self.client.close(timeout=1)
-            if self.cluster is not None:
-                self.cluster.close(timeout=2)
-        except (OSError, RuntimeError, CancelledError):  # a time limit among them: nothing is lost by leaving
-            pass
-        for process in processes or ():
-            process.kill()
-            process.join()
-
-
-def _version() -> int:
-    """A checksum of this package's code."""
-    files = sorted(Path(__file__).parents[1].rglob("*.py"))
-    return crc32(b"".join(file.read_bytes().replace(b"\r", b"") for file in files))
-
-
-def _tell_client(topic: str, what: tuple) -> None:
-    """Tell the submitting side; a run that it no longer wants, or that lost it, ends here."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    task = worker.state.tasks.get(worker.get_current_task())
-    if task is None or task.state == "cancelled":
-        raise CancelledError("nobody waits for this run")
-    worker.log_event(topic, pickle.dumps(what))
-
-
-def portable(error: Exception) -> Exception:
-    """`error` with its traceback as a note, fit to be sent; its type and message alone if it cannot be pickled."""
-    error.add_note(traceback.format_exc())
-    try:
-        back = pickle.loads(pickle.dumps(error))
-        whole = (type(back), str(back), back.__notes__) == (type(error), str(error), error.__notes__)
-    except Exception:
-        whole = False
-    if not whole:
-        plain = RuntimeError(f"{type(error).__name__}: {error}")
-        plain.__notes__ = error.__notes__
-        return plain
-    return error
 
 
 @contextmanager
@@ -380,6 +223,98 @@ def _interrupts_held():
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _dask(address: str, jobs: int | None) -> Iterator[_Place]:
+    """The workers of a Dask scheduler, or of a cluster of N local processes that ends with the context."""
+    try:
+        import distributed
+    except ImportError:
+        raise InputError(f"the cluster {address!r} needs Dask: pip install distributed") from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    before, cluster, client = multiprocessing.active_children(), None, None
+    told, shared, places, topic = queue.SimpleQueue(), {}, {}, f"reference-{uuid4().hex}"
+    kind, _, number = address.partition(":")
+    if kind == "local" and not (number.isdecimal() and 1 <= int(number) <= 1000):
+        raise InputError(f"cluster {address!r}: give local:N with N from 1 to 1000")
+
+    def submit(*call):
+        """On a worker without a run: Dask itself may let one run wait for another while a worker has nothing to do."""
+        busy = {worker for future, worker in places.items() if not future.done()}
+        free = next((worker for worker in client.nthreads() if worker not in busy), None)
+        future = executor.submit(*call, workers=free, allow_other_workers=free is not None)
+        places[future] = free
+        return future
+
+    def hear():
+        while not told.empty():
+            yield pickle.loads(told.get())
+        if client.status != "running":
+            raise ChildProcessError(f"the scheduler {address!r} went away; what was finished is kept")
+
+    def share(value):
+        found = shared.get(id(value))
+        if found is None or found.status != "finished":  # new, or lost with the workers that held it
+            found = shared[id(value)] = client.scatter(value, broadcast=True, hash=False)
+        return found
+
+    try:
+        try:
+            with _interrupts_held():
+                if kind == "local":
+                    cluster = distributed.LocalCluster(
+                        n_workers=int(number),
+                        threads_per_worker=1,
+                        host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0",
+                        silence_logs=logging.CRITICAL,
+                    )
+                client = distributed.Client(cluster or address, timeout=PATIENCE, set_as_default=False)
+            versions = set(client.run(_version).values())
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
+            raise InputError(
+                f"the cluster {address!r} cannot be used ({str(error)[:200]}): "
+                "give the address of a running scheduler, whose workers have this package installed"
+            ) from None
+        if not versions:
+            raise InputError(f"the scheduler {address!r} has no workers: start some with `dask worker {address}`")
+        if versions != {_version()}:
+            raise InputError(f"workers of {address!r} have another version of this package: give all the same")
+        client.subscribe_topic(topic, lambda event: told.put(event[1]))
+        jobs = jobs or len(client.nthreads())
+        tell = partial(_tell_client, topic)
+        executor = client.get_executor()
+        yield _Place(submit, jobs, 3, (distributed.KilledWorker,), tell, hear, share)
+    finally:
+        if cluster is not None:  # its workers would be waited for, here and once more when this process ends
+            cluster.shutdown_on_close = False
+            for nanny in cluster.workers.values():
+                nanny.auto_restart = False
+            for child in multiprocessing.active_children():
+                if child not in before:
+                    child.kill()
+        for ours in (client, cluster):
+            with suppress(OSError, RuntimeError, CancelledError):  # a time limit among them: leaving loses nothing
+                if ours is not None:
+                    ours.close(timeout=2)
+
+
+def _version() -> int:
+    """A checksum of this package's code."""
+    files = sorted(Path(__file__).parents[1].rglob("*.py"))
+    return crc32(b"".join(file.read_bytes().replace(b"\r", b"") for file in files))
+
+
+def _tell_client(topic: str, *what) -> None:
+    """Tell the submitting side; a run that it no longer wants, or that lost it, ends here."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
+    if task is None or task.state == "cancelled":
+        raise CancelledError("nobody waits for this run")
+    worker.log_event(topic, pickle.dumps(what))
 
 
 Task = tuple[dict[str, Any], tuple]
@@ -399,8 +334,6 @@ def collect(
     not made again.
     save(records) is called with the kept records and all new ones: before the first run, and after each.
     """
-    if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs {jobs}: give at least 1")
     records = list(kept)
     named = {f"{about['name']}, seed {about['seed']}, task {i}": (about, a) for i, (about, a) in enumerate(tasks)}
 

@@ -158,8 +158,9 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> onp.ndarray:
 def locked(folder: str | Path) -> Iterator[None]:
     """Only one run at a time writes to `folder`, which is made if it is missing.
 
-    What a killed run left half-written there is removed.  InputError if another run holds the folder, or if the folder
-    was taken away meanwhile.  The lock ends with the process; where the file system has no locks, there is none.
+    What killed processes left half-written there is removed, before and after.  InputError if another run holds the
+    folder, or if it was taken away meanwhile.  The lock ends with the process; where the file system has no locks,
+    there is none.
     """
     folder = Path(folder)
     try:
@@ -173,20 +174,26 @@ def locked(folder: str | Path) -> Iterator[None]:
         yield
         return
     try:
-        try:
-            _flock(handle)
-        except BlockingIOError:
-            raise InputError(f"another run is writing to {folder}: wait for it, or choose another folder") from None
-        except OSError:
-            pass
-        for path in (*folder.iterdir(), *folder.glob("*/.*.tmp")):
-            if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name):
-                path.unlink(missing_ok=True)
+        _flock(handle)
+    except BlockingIOError:
+        os.close(handle)
+        raise InputError(f"another run is writing to {folder}: wait for it, or choose another folder") from None
+    except OSError:
+        pass
+    try:
+        _tidy(folder)
         yield
         if not folder.is_dir() or not os.path.samestat(os.fstat(handle), os.stat(folder)):
             raise InputError(f"{folder} was taken away during the run, and its files with it: run again")
     finally:
+        _tidy(folder)
         os.close(handle)
+
+
+def _tidy(folder: Path) -> None:
+    for path in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+        if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name):
+            path.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, module in STUDIES.items():
         command = commands.add_parser(name, help=study.question(module))
         study.add_arguments(command, module)
-        command.set_defaults(run=lambda args, name=name: study.run(name, STUDIES[name], args.size, args.out, args.jobs))
+        command.set_defaults(name=name, run=run_study)
     command = commands.add_parser("survey", help=study.question(survey))
     survey.add_arguments(command)
     command.set_defaults(run=survey.run)
@@ -48,6 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.run(args)
 
     return answer("reference.studies", work, "what was measured is kept; the same command goes on")
+
+
+def run_study(args) -> None:
+    """The study that the command line names."""
+    study.run(args.name, STUDIES[args.name], args.size, args.out, args.jobs, args.cluster)
 
 
 def overview(_) -> None:

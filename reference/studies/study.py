@@ -31,7 +31,8 @@ from ..experiment import plans
 from ..experiment.figures import save
 from ..experiment.run import with_epochs
 from ..method.settings import Training
-from ..plumbing import executors, process
+from ..plumbing import executors
+from ..plumbing.command import add_places
 from ..plumbing.files import read_json, write_json, write_text
 
 Records = Sequence[dict]
@@ -65,10 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser, study: ModuleType) -> None:
     parser.set_defaults(size="preview")
     add = parser.add_argument
     add("--out", type=Path, default=Path("results/studies"), metavar="DIR", help="default: results/studies")
-    add("--jobs", type=int, default=process.cores(), metavar="N", help="processes (default: one per core)")
+    add_places(parser)
 
 
-def run(name: str, study: ModuleType, size: str, out: Path, jobs: int) -> None:
+def run(
+    name: str, study: ModuleType, size: str, out: Path, jobs: int | None = None, cluster: executors.Cluster = None
+) -> None:
     """Measure what `out`/`size` does not hold yet, then write NAME.json, NAME.md and NAME.png there and print."""
     tasks, path = study.tasks(study.SIZES[size]), out / size / f"{name}.json"
     records = read(path)["records"] if path.exists() else []
@@ -83,7 +86,8 @@ def run(name: str, study: ModuleType, size: str, out: Path, jobs: int) -> None:
             print(f"{name}: {last['name']}, seed {last['seed']}: {last['seconds']:.0f} s", file=sys.stderr, flush=True)
 
     before = len(records)
-    records = executors.collect(study.measure, tasks, records, keep, min(jobs, getattr(study, "JOBS", jobs)))
+    jobs = min(filter(None, (jobs, getattr(study, "JOBS", None))), default=None)
+    records = executors.collect(study.measure, tasks, records, keep, jobs, cluster)
     found = {"study": name, "size": size, "finding": finding(study, records), "records": records}
     text = f"{question(study)}\n\n{study.table(records)}\n\n{found['finding']}"
     write_json(path, found)

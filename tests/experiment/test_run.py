@@ -2,14 +2,11 @@
 
 import multiprocessing
 import os
-import pickle
 import re
 import signal
-import subprocess
-import sys
 import time
+import traceback
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,11 +20,7 @@ from reference.experiment.run import estimate, judge_looks, run, run_all, with_e
 from reference.experiment.standin import StandIn
 from reference.experiment.state import load_checkpoint
 from reference.method.settings import Training, Undefended
-from reference.plumbing import executors as runs
-
-
-def masked():
-    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+from reference.plumbing.files import locked
 
 
 class Dies:
@@ -35,13 +28,6 @@ class Dies:
 
     def __reduce__(self):
         return os._exit, (7,)
-
-
-class Particular(Exception):
-    """Cannot be pickled: its arguments are not its message."""
-
-    def __init__(self, where, what):
-        super().__init__(f"{what} at {where}")
 
 
 def assert_same(a, b, path="outcome"):
@@ -123,7 +109,7 @@ def test_what_a_run_raises_is_raised_here(tmp_path):
     diverging = replace(TINY, training=replace(TINY.training, learning_rate=1e30))
     with pytest.raises(DivergenceError, match="became .* in epoch .*: lower the learning rate") as caught:
         run_all(diverging, tmp_path, 2)
-    assert "in _epoch" in caught.value.__notes__[0], "the run's own traceback comes along"
+    assert "in _epoch" in "".join(traceback.format_exception(caught.value)), "the run's own traceback comes along"
 
 
 def test_a_checkpoint_of_another_run_is_refused_here(tmp_path):
@@ -135,7 +121,7 @@ def test_a_checkpoint_of_another_run_is_refused_here(tmp_path):
 
 
 def test_a_process_that_dies_at_once_is_named(tmp_path):
-    with pytest.raises(ChildProcessError, match=r"bad, seed 0, died twice \(exit code 7\).*memory: run fewer at once"):
+    with pytest.raises(ChildProcessError, match=r"bad, seed 0 died twice, .*memory: run fewer at once"):
         run_all(replace(TINY, defences={"bad": Dies()}), tmp_path, 2)
 
 
@@ -164,33 +150,8 @@ def test_a_run_whose_process_is_killed_twice_is_named(tmp_path):
             os.kill(process.pid, signal.SIGKILL)
 
     plan = replace(TINY, defences={"undefended": Undefended()}, training=replace(TINY.training, epochs=10_000))
-    with pytest.raises(ChildProcessError, match=r"undefended, seed 0, died twice \(exit code -9\)"):
+    with pytest.raises(ChildProcessError, match=r"undefended, seed 0 died twice"):
         run_all(plan, tmp_path, 1, report=kill)
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_workers_end_when_their_parent_is_killed(tmp_path):
-    code = (
-        "from dataclasses import replace; from small import TINY; from reference.experiment.run import run_all\n"
-        "if __name__ == '__main__':\n"
-        "    plan = replace(TINY, training=replace(TINY.training, epochs=10**6))\n"
-        "    run_all(plan, __import__('sys').argv[1], 2, report=lambda *_: print(1, flush=1))"
-    )
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    paths = os.pathsep.join(sys.path)
-    parent = subprocess.Popen(
-        [sys.executable, script, tmp_path], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": paths}
-    )
-    parent.stdout.readline()  # a run has told its first epoch
-    workers = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True).stdout.split()
-    parent.kill()
-    parent.wait()
-    until = time.monotonic() + 10
-    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert workers and not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
-    parent.stdout.close()
 
 
 def test_an_interrupt_ends_all_runs_and_leaves_whole_checkpoints(tmp_path):
@@ -203,40 +164,12 @@ def test_an_interrupt_ends_all_runs_and_leaves_whole_checkpoints(tmp_path):
 
     plan = replace(TINY, training=replace(TINY.training, epochs=10_000))
     began = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), locked(tmp_path):
         run_all(plan, tmp_path, 2, report=interrupt)
     assert signal.getsignal(signal.SIGINT) is began
     files = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert files == ["critic-0.npz", "undefended-0.npz"], "nothing half-written"
     assert all(load_checkpoint(tmp_path / "checkpoints" / name).epoch >= 1 for name in files)
-
-
-@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signal masks")
-def test_workers_do_not_hear_an_interrupt():
-    """Ctrl-C goes to the whole group; the parent alone hears it, and ends them."""
-    assert runs.run_all(masked, {"a": (), "b": ()}, 1) == {"a": True, "b": True}
-    assert not masked(), "the parent hears it again"
-
-
-@pytest.mark.parametrize(
-    "error, kind, says",
-    [
-        (InputError("no"), InputError, "no"),
-        (KeyError("x"), KeyError, "'x'"),
-        (UnicodeDecodeError("utf-8", b"a", 0, 1, "bad"), UnicodeDecodeError, "bad"),
-        (Particular(3, "nonsense"), RuntimeError, "Particular: nonsense at 3"),
-    ],
-)
-def test_every_exception_can_be_sent(error, kind, says):
-    try:
-        raise error
-    except Exception as caught:
-        back = pickle.loads(pickle.dumps(runs.portable(caught)))
-    if "distributed" in sys.modules:  # Dask, once imported, changes how exceptions are pickled
-        assert isinstance(back, kind | type(error) | RuntimeError) and str(error) in str(back)
-    else:
-        assert type(back) is kind and says in str(back)
-    assert any("test_every_exception" in note for note in back.__notes__)
 
 
 def test_other_epochs_are_the_same_recipe():

@@ -145,7 +145,7 @@ def test_only_what_is_missing_is_judged_and_kept(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "search-demo.md").read_text() == first.out
 
 
-def in_this_process(judge, tasks, kept, save, jobs):
+def in_this_process(judge, tasks, kept, save, *_):
     """`executors.collect` here, where the small scale is known."""
     done = {record["settings"] for record in kept}
     fresh = [about | judge(*arguments) for about, arguments in tasks if about["settings"] not in done]

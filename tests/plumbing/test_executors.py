@@ -3,6 +3,9 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,57 +17,130 @@ from reference.errors import InputError
 from reference.plumbing import executors
 from reference.plumbing.executors import Shared, run_all
 
+ROOT = Path(__file__).parents[2]
+
 
 def double(x, report):
     report(x, "begun")
     return 2 * x
 
 
-def size(data, i):
-    return data.nbytes + i
-
-
-def dies_once(file):
-    """Kills its process the first time."""
-    if not Path(file).exists():
+def weigh(data, i, file=None):
+    """The number of bytes, plus i; kills its process if the file is not there yet."""
+    if file is not None and not Path(file).exists():
         Path(file).touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return "done"
+    return data.values.nbytes + i
 
 
 def reports_or_dies_reporting(file, report):
     """Dies the first time, halfway through a message to its parent; or reports a thousand times."""
     if file is not None and not Path(file).exists():
         Path(file).touch()
-        os.write(executors._channel.fileno(), b"\0\0\1\0half")
+        os.write(executors._writer.fileno(), b"\0\0\1\0half")
         os.kill(os.getpid(), signal.SIGKILL)
     for i in range(1000):
         report(file, i)
     return "done"
 
 
-def naps(file):
-    Path(file).write_text(str(os.getpid()))
-    time.sleep(600)
+def goes_on(report):
+    while True:
+        report(os.getpid())
+        time.sleep(0.02)
+
+
+def alone(running):
+    """Whether nobody else runs in this process meanwhile."""
+    running.append(1)
+    time.sleep(0.05)
+    found = len(running)
+    running.pop()
+    return found == 1
+
+
+def masked():
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+class Particular(Exception):
+    """Can be pickled, and not unpickled: its arguments are not its message."""
+
+    def __init__(self, where, what):
+        super().__init__(f"{what} at {where}")
+
+
+def fails(particularly):
+    raise Particular(3, "nonsense") if particularly else KeyError("x")
+
+
+class Heavy:
+    """Counts how often it is packed in this process."""
+
+    packed = 0
+
+    def __init__(self, n):
+        self.values = np.zeros(n, np.uint8)
+
+    def __getstate__(self):
+        Heavy.packed += 1
+        return self.__dict__
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Dask cluster of two processes that somebody else has started."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as found:
+        yield found
 
 
 @pytest.fixture
-def threads():
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
+def place(request):
+    """What `run_all` takes for `cluster`, by a word."""
+    if request.param == "dask":
+        yield request.getfixturevalue("cluster").scheduler_address
+    elif request.param == "threads":
+        with ThreadPoolExecutor(2) as pool:
+            yield pool
+    else:
+        yield None
 
 
-@pytest.mark.parametrize("place", ["processes", "threads", "local:2"])
-def test_the_same_results_and_reports_everywhere(place, threads):
-    if place == "local:2":
-        pytest.importorskip("distributed")
-    cluster, heard, ended = {"processes": None, "threads": threads}.get(place, place), [], []
+@pytest.mark.parametrize("place", ["processes", "threads", "dask"], indirect=True)
+def test_the_same_results_and_reports_everywhere(place):
+    heard, ended, before = [], [], multiprocessing.active_children()
     tasks = {f"task {i}": (i,) for i in range(3)}
-    found = run_all(double, tasks, 2, lambda *end: ended.append(end), lambda *what: heard.append(what), cluster)
+    found = run_all(double, tasks, 2, lambda *end: ended.append(end), lambda *what: heard.append(what), place)
     assert list(found.items()) == [("task 0", 0), ("task 1", 2), ("task 2", 4)]
     assert sorted(ended) == sorted(found.items())
     assert sorted(heard) == [(i, "begun") for i in range(3)]
-    assert multiprocessing.active_children() == []
+    assert multiprocessing.active_children() == before
+
+
+@pytest.mark.parametrize("place", ["processes", "threads", "dask"], indirect=True)
+def test_what_a_run_raises_is_raised_here(place):
+    with pytest.raises(KeyError, match="x"):
+        run_all(fails, {"a": (False,)}, cluster=place)
+    with pytest.raises((RuntimeError, Particular), match="nonsense at 3"):  # Dask makes every exception fit to be sent
+        run_all(fails, {"a": (True,)}, cluster=place)
+
+
+@pytest.mark.parametrize("place", ["threads"], indirect=True)
+def test_runs_in_one_process_take_turns(place):
+    """Autograd's nested derivatives in two threads at once would be wrong."""
+    running = []
+    assert all(run_all(alone, {"a": (running,), "b": (running,)}, 2, cluster=place).values())
+
+
+def test_shared_data_is_sent_once(cluster):
+    """Six runs on two workers; without `Shared`, each run is sent its own."""
+    data, address = Heavy(100_000), cluster.scheduler_address
+    Heavy.packed = 0
+    assert run_all(weigh, {str(i): (Shared(data), i) for i in range(6)}, cluster=address)["5"] == 100_005
+    assert Heavy.packed == 1
+    run_all(weigh, {str(i): (data, i) for i in range(6)}, cluster=address)
+    assert Heavy.packed > 6
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
@@ -76,16 +152,106 @@ def test_a_worker_killed_while_it_reports_silences_nobody(tmp_path):
     assert [i for who, i in heard if who == file] == [i for who, i in heard if who is None] == list(range(1000))
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_worker_loses_no_run_on_dask(tmp_path):
+@pytest.mark.parametrize("address", ["local:0", "local:x", "tcp://127.0.0.1:1", "nonsense://x", ""])
+def test_a_cluster_that_cannot_be_used_is_one_line(address, monkeypatch):
     pytest.importorskip("distributed")
-    data = Shared(np.zeros(1000))
-    assert run_all(size, {"a": (data, 0), "b": (data, 1)}, cluster="local:1") == {"a": 8000, "b": 8001}
-    assert run_all(dies_once, {"a": (str(tmp_path / "mark"),)}, cluster="local:1") == {"a": "done"}
-
-
-@pytest.mark.parametrize("address", ["local:0", "local:x", "tcp://127.0.0.1:1", "nonsense://x"])
-def test_a_cluster_that_cannot_be_used_is_one_line(address):
-    pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "PATIENCE", 0.5)
     with pytest.raises(InputError, match=f"cluster '{address}'"):
         run_all(double, {"a": (1,)}, cluster=address)
+
+
+def test_workers_with_another_version_are_refused(cluster):
+    import distributed
+
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.run(change_version)
+        try:
+            with pytest.raises(InputError, match="another version of this package: give all the same"):
+                run_all(double, {"a": (1,)}, cluster=cluster.scheduler_address)
+        finally:
+            client.run(change_version)
+
+
+def change_version():
+    """In a worker: another version of the package, and back."""
+    executors._version, executors._kept = getattr(executors, "_kept", lambda: 1), executors._version
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_workers_lose_no_run_on_dask(cluster, tmp_path):
+    """Not even if all are, and the shared data with them; a run that kills every worker is named."""
+    data = Shared(Heavy(1000))
+    tasks = {name: (data, i, str(tmp_path / name)) for i, name in enumerate("ab")}
+    assert run_all(weigh, tasks, cluster=cluster.scheduler_address) == {"a": 1000, "b": 1001}
+    cluster.scheduler.allowed_failures = 0
+    try:
+        with pytest.raises(ChildProcessError, match="the process of c died, perhaps for want of memory"):
+            run_all(weigh, {"c": (data, 0, str(tmp_path / "c"))}, cluster=cluster.scheduler_address)
+    finally:
+        cluster.scheduler.allowed_failures = 3
+
+
+def test_a_scheduler_that_goes_away_is_one_line():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=1, host="127.0.0.1", dashboard_address=":0") as mine:
+        began = []
+
+        def leave(_):
+            if not began:
+                began.append(time.monotonic())
+                mine.close(timeout=5)
+
+        with pytest.raises(ChildProcessError, match="the scheduler 'tcp://.* went away; what was finished is kept"):
+            run_all(goes_on, {"a": ()}, report=leave, cluster=mine.scheduler_address)
+        assert time.monotonic() - began[0] < 10
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signal masks")
+def test_workers_do_not_hear_an_interrupt():
+    """Ctrl-C goes to the whole group; the parent alone hears it, and ends them."""
+    assert run_all(masked, {"a": (), "b": ()}, 1) == {"a": True, "b": True}
+    assert not masked(), "the parent hears it again"
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = {paths!r}
+from reference.plumbing import executors
+from reference.plumbing.command import answer
+from test_executors import goes_on
+
+if __name__ == "__main__":
+    sys.exit(answer("p", lambda: executors.run_all(goes_on, {{"a": ()}}, 2, None, print, {cluster!r}), "kept"))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+@pytest.mark.parametrize(
+    "cluster, name", [(None, "SIGTERM"), (None, "SIGKILL"), ("local:1", "SIGINT"), ("local:1", "SIGKILL")]
+)
+def test_the_workers_end_with_their_parent(cluster, name, tmp_path):
+    """Within five seconds, as a terminal's Ctrl-C ends them and as any other signal to the parent does."""
+    if cluster:
+        pytest.importorskip("distributed")
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(paths=[str(ROOT), str(Path(__file__).parent)], cluster=cluster))
+    parent = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    worker = Path("/proc", parent.stdout.readline().strip())
+    number = getattr(signal, name)
+    (os.killpg if name == "SIGINT" else os.kill)(parent.pid, number)
+    until = time.monotonic() + (10 if name == "SIGKILL" else 5)
+    drain = threading.Thread(target=parent.stdout.read)
+    drain.start()
+    error = parent.stderr.read()
+    while worker.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not worker.exists()
+    drain.join()
+    status = parent.wait()
+    assert time.monotonic() < until
+    if name == "SIGKILL":
+        assert "Traceback" not in error
+    else:
+        assert status == 128 + number and error == "\ninterrupted: kept\n"
