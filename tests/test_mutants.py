@@ -1,7 +1,6 @@
 """The tests of the tests: each mistake of the catalogue turns its property test red, by a failed assertion."""
 
 import multiprocessing
-import os
 import sys
 
 import mutants
@@ -19,37 +18,36 @@ TIMEOUT = 300  # seconds; a mistake may loop for ever
 RED = {"AssertionError", "Failed"}  # "Failed": an exception that should have been raised was not
 
 
-@pytest.fixture(scope="session")
-def outcomes(request):
-    """The outcome of each selected mistake, by id: one process a core works ahead while the tests ask one by one.
+@pytest.fixture(scope="module")
+def outcome():
+    """The outcome of tests on the library with edits.
 
-    Each job has a fresh process, forked from a server that has imported pytest, hypothesis, NumPy, SciPy and autograd
-    but not the library.
+    Each has a fresh process, forked from a server that has imported pytest, hypothesis, NumPy, SciPy and autograd but
+    not the library.
     """
-    here = (item for item in request.session.items if item.path == request.path and "outcomes" in item.fixturenames)
-    asked = [item.callspec.params for item in here]
-    jobs = {p["tests"]: (p["tests"], ()) for p in asked if "tests" in p}
-    jobs |= {m.id: ((m.killer,), m.edits) for m in (p["mistake"] for p in asked if "mistake" in p)}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(mutants.PRELOAD)
+
+    def run(tests, edits=()):
+        with context.Pool(1) as pool:
+            return pool.apply_async(mutants.run, (tests, edits)).get(TIMEOUT)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENBLAS_NUM_THREADS", "1")
-        with context.Pool(os.cpu_count(), maxtasksperchild=1) as pool:
-            running = {key: pool.apply_async(mutants.run, job) for key, job in jobs.items()}
-            yield lambda key: running[key].get(TIMEOUT)
+        yield run
 
 
 @pytest.mark.parametrize("tests", [KILLERS[0::2], KILLERS[1::2]], ids=["even", "odd"])
-def test_without_a_mistake_every_killer_passes(tests, outcomes):
+def test_without_a_mistake_every_killer_passes(tests, outcome):
     """Otherwise a kill would mean nothing."""
-    outcome = outcomes(tests)
+    outcome = outcome(tests)
     assert (outcome.code, outcome.failures, outcome.errors) == (0, [], []), outcome.output
     assert outcome.passed >= len(tests)
 
 
 @pytest.mark.parametrize("mistake", KILLED, ids=lambda m: m.id)
-def test_the_mistake_is_noticed(mistake, outcomes):
-    outcome = outcomes(mistake.id)
+def test_the_mistake_is_noticed(mistake, outcome):
+    outcome = outcome((mistake.killer,), mistake.edits)
     assert not outcome.errors, outcome.errors
     assert outcome.code == 1 and outcome.failures, f"{mistake.id} survives {mistake.killer}"
     assert {kind for _, kind, _ in outcome.failures} <= RED, f"not a failed assertion: {outcome.failures}"

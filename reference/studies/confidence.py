@@ -9,11 +9,13 @@ The adversary critic is trained with generators that stop earlier or later, all 
 
 and beside it stands the undefended classifier, "none".
 
-On the toy problem (`plans.TOY_CRITIC`, C = 0.9), each seed is another sample and another start.  Is
-the
-boundary fractured?  length: that of the boundary between the predicted classes, per area of the unit square; regions:
-the connected ones, of all classes together (`regions`).  I %: how often an attack until 90 % sure ends where the point
-does not look like the class it is taken for (`measures.on_toy`).
+On the toy problem (`plans.TOY_CRITIC`, C = 0.9), each seed is another sample and another start, and three numbers tell
+whether the boundary is fractured:
+
+    length      of the boundary between the predicted classes, per area of the unit square (`regions`)
+    regions     the number of connected ones, of all classes together (`regions`)
+    I %         how often an attack until 90 % sure ends where the point does not look like the class that it is taken
+                for (`measures.on_toy`)
 
 On digits, by the demo's recipe, 60 of its 115 epochs at full size: error and ρ as there; looks like: the share of
 images attacked to C = 0.8 that look to the stand-in like the class they are taken for.
