@@ -99,7 +99,7 @@ EXERCISES = (
         2,
         "newton",
         "How far is it to confidence C?  Write the gradient of log p_t by the image, and the step along it that takes "
-        "the linearised log p_t to log C.",
+        "the linearised log p_t to log C.  Autograd's `make_vjp(f)(x)` returns a function, v ↦ J(x)ᵀ v, and f(x).",
         "log p_t(x') + wᵀs = log C has many solutions, and the shortest is s = (log C − log p_t)·w/‖w‖²: one division "
         "by ‖w‖ makes w a direction, and the other turns the difference into a distance.  √ε keeps the step from "
         "becoming 0 just before the aim, and ε keeps the norm's derivative finite where w = 0.",
@@ -185,7 +185,8 @@ EXERCISES = (
         6,
         "batch",
         "In which order?  Write one batch of training: running confidence, attack, critic step, classifier step.  Draw "
-        "the critic's noise in the order real, attacked, classifier.  Return a record of the terms; it is not graded.",
+        "the critic's noise in the order real, attacked, classifier.  `critic_step` and `ClassifierStep.gradient` "
+        "return (terms, gradient).  Return a record of the terms; it is not graded.",
         "C already holds this batch, and the target is the class nearest to the prediction.  The critic goes first, at "
         "the same θ, so that the classifier is judged by a critic that has seen these very images.  The attack is not "
         "made again for it: same x̂, same C.",

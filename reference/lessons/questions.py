@@ -14,13 +14,25 @@ from .exercises import EXERCISES, Exercise, known
 
 
 def cases(exercise: Exercise) -> list[Case]:
-    """The exercise's cases, under the default choices; of the known mistakes only those that can be made in it."""
+    """The exercise's cases, under the default choices; of the known mistakes only those that can be made in it.
+
+    The kit has none of a network without gradients, and a student's function should survive one: `dead`.
+    """
     mine = known(exercise)
-    return [
+    found = [
         replace(case, mistakes={name: wrong for name, wrong in case.mistakes.items() if name in mine})
         for case in load().values()
         if case.term in exercise.terms and case.must and not applies(case, {})
     ]
+    return found + [dead(case) for case in found if case.call in ("nearest_class", "attack_step") and not case.flags]
+
+
+def dead(case: Case) -> Case:
+    """The same question about a network whose weights are 0: its logits differ, and none has a gradient."""
+    params = [(0 * W, b) for W, b in case.inputs["params"]]
+    return answered(
+        replace(case, id=f"dead-{case.id}", inputs=case.inputs | {"params": params}, flags=("no-gradient",))
+    )
 
 
 def drawn(count: int, seed: int) -> list[Case]:

@@ -65,7 +65,19 @@ def about(name: str, whole: bool = False) -> str:
     names = ["x"] if names[:1] == ["args"] else names  # autograd hides the argument of its primitives
     called = fill(f"{name.partition('.')[2]}({', '.join(names)})", 110, subsequent_indent="    ")
     doc = inspect.getdoc(found)
-    return f"{called}\n{indent(doc if whole else doc.partition(chr(10) * 2)[0], '    ')}\n"
+    doc = doc if whole or inspect.isclass(found) else doc.partition("\n\n")[0]
+    return f"{called}\n{indent(doc + fields(found), '    ')}\n"
+
+
+def fields(found: Any) -> str:
+    """A class's fields, those that have a docstring."""
+    if not inspect.isclass(found):
+        return ""
+    (node,) = ast.parse(dedent(inspect.getsource(found))).body
+    pairs = zip(node.body, node.body[1:])
+    docs = [(field.target.id, inspect.cleandoc(doc.value.value)) for field, doc in pairs
+            if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr)]  # fmt: skip
+    return "".join(f"\n{name}: {doc}" for name, doc in docs)
 
 
 def function(hole: Hole, source: Source, whole: bool) -> str:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 import reference
@@ -99,6 +100,21 @@ def test_a_stub_that_raises_when_called_is_not_done(write):
 
 
 # What is right
+
+
+def test_a_network_without_gradients_is_asked_about_too(write):
+    text = """import numpy as np
+def distances(z, gaps, labels):
+    away = np.abs(z - z[np.arange(len(z)), labels][:, None]) / gaps
+    away[np.arange(len(z)), labels] = np.inf
+    return away
+def nearest(z, away, labels):
+    return away.argmin(axis=1)
+"""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        report = here(write(text), BY_NAME["nearest"])
+    wrong = [r.case for r in report.results if r.status == "failed"]
+    assert report.status == "fail" and wrong and all("no-gradient" in case.flags for case in wrong)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)

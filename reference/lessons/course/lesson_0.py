@@ -71,7 +71,9 @@ assert wrong < honest and not weak.success.all()
 # %% [markdown]
 # ## Exercise and questions
 #
-# `python -m reference.lessons exercise robustness` asks you to write ρ.
+# `python -m reference.lessons exercise robustness` writes a file `robustness.py` and asks you to write ρ in it.  Then
+# `python -m reference.lessons check robustness.py` says within seconds whether it is right; with `--hint` it says what is
+# wrong, and with `--solution` why.  Every lesson's exercise goes like this.
 #
 # <details><summary>An image that is misclassified from the start: what is its r?</summary>
 #

@@ -59,6 +59,27 @@ r = epsilon * steepest(W, "linf")
 assert np.isclose((W * r).sum(), epsilon * np.abs(W).sum())
 
 # %% [markdown]
+# ## The worst hinge
+#
+# The margin defence wants the true class y to win by 1.  Its loss is the *hinge*, $[1 + f_j - f_y]_+$ for the worst other class
+# j, where $[a]_+$ is the larger of a and 0.  Inside a ball of radius ε the difference $f_j - f_y$ can grow by ε times the dual
+# norm of its slope.  So the worst case over the ball, exact where f is linear, is
+#
+# $$\max_{j \neq y}\, [1 + f_j - f_y + \varepsilon \lVert \nabla f_j - \nabla f_y \rVert]_+$$
+#
+# **Why not j = y?**  Its difference is 0 and would add a hinge of 1 that no network can lower.
+
+# %%
+from reference.method import losses
+
+slopes, x0, y0 = rng.normal(size=(3, 30)), rng.normal(size=30), 0  # a linear network of three classes, one image
+gaps = np.linalg.norm(slopes - slopes[y0], axis=1)
+worst = losses.margin_hinge((slopes @ x0)[None], np.array([y0]), gaps[None], epsilon)
+pushed = [x0 + epsilon * (slopes[j] - slopes[y0]) / gaps[j] for j in (1, 2)]
+hinges = [1 + slopes[j] @ p - slopes[y0] @ p for j, p in zip((1, 2), pushed)]
+assert np.isclose(worst, max(*hinges, 0))
+
+# %% [markdown]
 # ## A mistake that looks harmless: the wrong norm
 #
 # Take the sign step, and predict its effect by ε‖w‖ instead of ε‖w‖₁.  For an image of d pixels the prediction may be too

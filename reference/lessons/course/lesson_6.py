@@ -88,6 +88,17 @@ print(f"same value; the gradients differ by {difference / size(right):.0%} of th
 assert difference > 0.05 * size(right)
 
 # %% [markdown]
+# ## A batch, in order
+#
+# 1. The running confidence takes in this batch.
+# 2. The attack makes $\hat x$ with the weights θ as they are.
+# 3. The critic takes one step on x and $\hat x$.
+# 4. The classifier takes one step at the same θ, with the same $\hat x$ and C, judged by the critic of step 3.
+#
+# **Why the critic first?**  So that the classifier is judged by a critic that has seen these very images.  Every forward pass
+# of the critic draws fresh noise.
+
+# %% [markdown]
 # ## Exercise and questions
 #
 # `python -m reference.lessons exercise judge` asks for the three terms; `exercise batch` for a whole batch in order.
