@@ -21,7 +21,9 @@ from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ..errors import InputError
@@ -80,10 +82,11 @@ def svg(drawn) -> str:
     """A figure as an inline SVG element, which scales with the page."""
     FigureCanvasAgg(drawn)
     text = io.StringIO()
-    drawn.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    with rc_context({"svg.hashsalt": "lessons"}):  # the same figure gives the same text
+        drawn.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     inline = text.getvalue()[text.getvalue().index("<svg") :]
     # Several figures on one page must not share names; nothing but images inside the file is referred to.
-    number = f"f{abs(hash(inline)) % 10**8}-"
+    number = f"f{crc32(inline.encode())}-"
     inline = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{number}", inline)
     return re.sub(
         r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", inline, count=1), count=1

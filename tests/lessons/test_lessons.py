@@ -68,6 +68,10 @@ def test_a_formula_without_mathml_and_a_figure_without_words_are_refused():
         build.figure(figures.losses_of_D(), " ")
 
 
+def test_the_same_figure_gives_the_same_text():
+    assert build.svg(figures.losses_of_D()) == build.svg(figures.losses_of_D())
+
+
 def test_a_false_claim_stops_the_lesson(tmp_path):
     path = tmp_path / "lesson_9.py"
     path.write_text("# %% [markdown]\n# # 9 · wrong\n# %%\nassert 1 == 2\n", encoding="utf-8")

@@ -11,8 +11,7 @@ from reference.lessons import figures, page
 from reference.lessons.build import figure, show
 
 content = page.shipped()
-first_four = list(content.labels).index(4)
-x = content.images[first_four]
+x = content.images[page.DIGIT]  # the first 4 of the test images
 drawn = figures.attacked_digits(content.networks, x, 4, 9, 0.8)
 figure(drawn, "One 4, and what it takes to make each network 80 % sure that it is a 9; below, what was changed.")
 

@@ -12,7 +12,7 @@ from reference.lessons.build import figure, show
 
 content = page.shipped()
 params = content.networks["critic"]
-x = content.images[list(content.labels).index(4)]
+x = content.images[page.DIGIT]
 figure(
     figures.tangent_step(params, x, 9, 0.8), "log p of the target along its gradient; the tangent reaches log C first."
 )

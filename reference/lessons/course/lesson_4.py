@@ -14,7 +14,7 @@ from reference.method.generator import unrolled
 
 content = page.shipped()
 params = content.networks["critic"]
-x = content.images[list(content.labels).index(4)][None]
+x = content.images[page.DIGIT][None]
 path = np.concatenate([unrolled(params, x, np.array([9]), np.array([0.8]), m) for m in range(6)])
 drawn = figures.attack_frames(params, content.critic, path, 9)
 figure(drawn, "A 4 after 0 to 5 steps of the attack towards 9, with the probability of 9 and the critic's score.")

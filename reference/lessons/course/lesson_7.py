@@ -65,19 +65,7 @@ zeta = -(np.diag(p) - np.outer(p, p)) @ Jv + a * (e_t - p)
 rho1 = (zeta @ W2.T) * m
 W1_bar = np.outer(v, d1) + np.outer(x, rho1)
 W2_bar = np.outer(t1, d2) + np.outer(h1, zeta)
-numbers = {
-    "h0": x,
-    "h1": h1,
-    "z": z,
-    "w": w,
-    "d1": d1,
-    "d2": d2,
-    "v": v,
-    "t1": t1,
-    "Jv": Jv,
-    "zeta": zeta,
-    "rho1": rho1,
-}
+numbers = dict(h0=x, h1=h1, z=z, w=w, d1=d1, d2=d2, v=v, t1=t1, Jv=Jv, zeta=zeta, rho1=rho1)
 figure(figures.four_passes(numbers), "Four passes through a network of two layers, with the numbers of this lesson.")
 print(W1_bar.round(4))
 
