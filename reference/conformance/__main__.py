@@ -14,10 +14,10 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..plumbing.command import Parser, answer
-from ..plumbing.files import write_json
+from ..plumbing.files import read_json, write_json
 from . import offline, report
 from .adapter import CHOICES, Adapter
-from .cases import LEVELS, Case, load, read, read_json
+from .cases import LEVELS, Case, load, read
 from .diagnose import diagnose
 from .judge import Result, Source, calls, judge
 from .live import PROTOCOL, Command, Live

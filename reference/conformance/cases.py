@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..plumbing.files import load_npz
+from ..plumbing.files import load_npz, read_json
 from .adapter import CHOICES, Adapter
 
 VERSION = "1.0"
@@ -158,27 +158,6 @@ def decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if isinstance(value, list):
         return [tuple(decode(a, arrays) for a in p) if isinstance(p, list) else decode(p, arrays) for p in value]
     return value
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds, with a byte-order mark or without, in UTF-8 or UTF-16.
-
-    ValueError if it is damaged, nested too deeply, or gives an object the same key twice.
-    """
-
-    def once(pairs):
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
-        return found
-
-    data = path.read_bytes()
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return json.loads(data.decode(encoding), object_pairs_hook=once)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def read(path: Path, arrays: Mapping[str, np.ndarray] | None = None) -> list[Case]:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..plumbing.files import load_npz, save_npz, write_text
+from ..plumbing.files import load_npz, read_json, save_npz, write_text
 from .adapter import CHOICES, Adapter
-from .cases import VERSION, Case, cast, encode, flatten, read_json
+from .cases import VERSION, Case, cast, encode, flatten
 from .judge import AdapterError, Missing, Plain
 
 SHEET = "answers.json"

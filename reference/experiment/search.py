@@ -16,6 +16,7 @@ command goes on where it was stopped.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,6 @@ import numpy as onp
 from ..attacks import deepfool, high_confidence, strongest
 from ..by_hand.model import from_params
 from ..data import load
-from ..errors import InputError
 from ..method.numerics import predict
 from ..method.settings import (
     AdversarialTraining,
@@ -43,7 +43,7 @@ from ..method.settings import (
 )
 from ..plumbing import executors
 from ..plumbing.command import Parser, add_places, answer
-from ..plumbing.files import locked, read_json, write_json, write_text
+from ..plumbing.files import content_of, locked, read_json, write_json, write_text
 from .evaluate import evaluate
 from .plans import FULL, LONG, Experiment
 from .run import attack_shown, with_epochs
@@ -243,12 +243,15 @@ def search(
 
 def read(path: Path) -> list[dict]:
     """The records in a file of this program, [] if there is none; InputError if it is none of its files."""
-    try:
-        kept = read_json(path) if path.is_file() else []
-        [record["name"] + record["settings"] + record["training"] for record in kept]
-        [record["rho"]["strongest"] for record in kept]
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise InputError(f"{path} is not a file of this program ({error}): remove it, or name another folder") from None
+    cure = "remove it, or name another folder"
+    kept = read_json(path, cure) if os.path.lexists(path) else []
+    with content_of(path, "a file of this program", cure):
+        for record in kept:
+            record["name"] + record["settings"] + record["training"]
+            rho = [record["rho"][attack] or 0.0 for attack in ("DeepFool", "high-confidence", "strongest")]
+            numbers = [float(number) for number in (record["error"], *rho, *record["looks"].values())]
+            if type(record["seed"]) is not int or not 0 <= min(numbers) <= max(numbers) < onp.inf:
+                raise ValueError(f"a record of {record['name']} holds a wrong number")
     return kept
 
 

@@ -14,7 +14,7 @@ from ..method.adam import Adam
 from ..method.network import Params
 from ..method.targets import RunningConfidence
 from ..plumbing.checks import check_params
-from ..plumbing.files import load_npz, save_npz
+from ..plumbing.files import content_of, load_npz, save_npz
 
 
 @dataclass
@@ -44,7 +44,7 @@ def save_checkpoint(path: str | Path, state: State, run: dict) -> None:
         "steps": [state.running.steps, state.adam.t, state.critic_adam.t if state.critic_adam else 0],
     }
     about = json.loads(json.dumps(about))
-    about["checksum"] = _checksum(arrays, about)
+    about["checksum"] = checksum(arrays, about)
     save_npz(path, arrays | {"about": onp.array(json.dumps(about))}, compress=False)
 
 
@@ -56,18 +56,7 @@ def load_checkpoint(
     run: the description it must have.  fresh: a state before the first epoch, whose shapes and dtypes it must have.
     epochs: how many there are in all.
     """
-    arrays = load_npz(path, "remove it, or train again")
-    try:
-        about = json.loads(str(arrays.pop("about")))
-        state = _state(arrays, about)
-        expected = about.pop("checksum", None)  # files of earlier versions have none
-        if expected is not None and expected != _checksum(arrays, about):
-            raise ValueError("its content does not match its checksum")
-        found = dict(about["run"])
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as cause:
-        raise InputError(
-            f"{path} is damaged or not a checkpoint of a training run ({str(cause)[:200]}): remove it, or train again"
-        ) from cause
+    state, found = read_checkpoint(path)
     wanted = found if run is None else json.loads(json.dumps(run))
     differs = sorted(key for key in found | wanted if found.get(key) != wanted.get(key))
     if differs:
@@ -80,6 +69,16 @@ def load_checkpoint(
     if epochs is not None and state.epoch > epochs:
         raise InputError(f"{path} says that {state.epoch} of {epochs} epochs are done: remove it, or train again")
     return state
+
+
+def read_checkpoint(path: str | Path) -> tuple[State, dict]:
+    """The state in a checkpoint, and the description of its run; InputError if the file is damaged."""
+    arrays = load_npz(path, "remove it, or train again")
+    with content_of(path, "a checkpoint of a training run", "remove it, or train again"):
+        about = json.loads(str(arrays.pop("about")))
+        if about.pop("checksum") != checksum(arrays, about):
+            raise ValueError("its content does not match its checksum")
+        return _state(arrays, about), dict(about["run"])
 
 
 LISTS = ("params", "adam.m", "adam.v", "critic", "critic_adam.m", "critic_adam.v")
@@ -143,7 +142,8 @@ def _shapes(arrays: dict[str, onp.ndarray]) -> dict[str, tuple]:
     return {name: _shape(array) for name, array in sorted(arrays.items())}
 
 
-def _checksum(arrays: dict[str, onp.ndarray], about: dict) -> str:
+def checksum(arrays: dict[str, onp.ndarray], about: dict) -> str:
+    """Of all that a checkpoint holds."""
     digest = sha256(json.dumps(about, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         digest.update(repr((name, _shape(array))).encode() + array.tobytes())

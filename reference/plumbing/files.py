@@ -10,6 +10,8 @@ import os
 import re
 import stat
 import zipfile
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -108,13 +110,40 @@ def read_regular(path: str | Path) -> bytes:
         raise InputError(f"cannot read {path}: {why}; check the file's name and rights") from error
 
 
-def read_json(path: str | Path) -> Any:
-    """The value in a JSON file in UTF-8, with or without byte-order mark; InputError names the file."""
+def read_json(path: str | Path, cure: str = "make it again") -> Any:
+    """The value in a JSON file in UTF-8, with or without byte-order mark, or in UTF-16 with one.
+
+    InputError names the file and says `cure` if it is damaged, nested too deeply, or gives an object a key twice.
+    """
+
+    def once(pairs):
+        keys = [key for key, _ in pairs]
+        if twice := next((key for key, times in Counter(keys).items() if times > 1), None):
+            raise ValueError(f"the key {twice[:40]!r} occurs twice")
+        return dict(pairs)
+
     data = read_regular(path)
+    encoding = "utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
     try:
-        return json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged or no JSON ({error}); make it again") from error
+        return json.loads(data.decode(encoding), object_pairs_hook=once)
+    except RecursionError:
+        why = "it is nested too deeply"
+    except ValueError as error:
+        why = error
+    raise InputError(f"{path} is damaged or no JSON ({why}); {cure}")
+
+
+@contextmanager
+def content_of(path: str | Path, what: str, cure: str) -> Iterator[None]:
+    """The block uses what was read from a file: if a field is missing or has a wrong type, InputError names the file.
+
+    what: what the file should be, as in "a study's file".
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        why = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path} is damaged or not {what} ({why[:200]}): {cure}") from error
 
 
 UNPACKED = 2**26, 100

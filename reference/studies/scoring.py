@@ -19,6 +19,7 @@ from scipy import stats
 from ..errors import InputError
 from ..experiment.standin import UNSURE, kinds
 from ..experiment.tables import NAMES, PEOPLE, grid
+from ..plumbing.files import content_of, read_json
 
 KEY, ANSWERS = "survey key", "survey answers"
 STAND_IN = "stand-in: "  # an annotator's name that begins so is in the key
@@ -59,12 +60,7 @@ def fingerprint(about: dict) -> str:
 
 def read(path: str | Path) -> dict:
     """The JSON object in a file; `InputError` if there is none."""
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({error})") from None
+    value = read_json(path, "make the survey again, or ask for the answers again")
     if not isinstance(value, dict) or value.get("kind") not in (KEY, ANSWERS):
         raise InputError(f"{path} is neither a survey's answers nor its key")
     return value
@@ -74,7 +70,13 @@ def read_key(about: dict, path: str | Path = "key") -> Key:
     """The key from its file's content; `InputError` if it was changed."""
     if about.get("fingerprint") != fingerprint(about):
         raise InputError(f"{path} was changed or damaged (its fingerprint is not its content's): make the survey again")
-    columns = [onp.array([item[name] for item in about["items"]]) for name in ("defence", "original", "taken_for")]
+    with content_of(path, "a survey's key", "make the survey again"):
+        items = [(item["defence"] + "", item["original"] + 0, item["taken_for"] + 0) for item in about["items"]]
+        texts = about["data"] + about["images"] + about["attack"] + "".join(about["defences"])
+        errors = [100 * error for error in about["stand_ins"].values()]
+        columns = [onp.array(column) for column in zip(*items, strict=True)]
+        if not texts or not {"", *about["defences"]} == set(columns[0]) or not onp.isfinite(errors).all():
+            raise ValueError("its images are not those of its defences and some checks")
     return Key(about["fingerprint"], *columns, about)
 
 

@@ -15,9 +15,11 @@ A study is a module.  The first line of its docstring is the question; the rest 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -26,16 +28,16 @@ from types import ModuleType
 import numpy as onp
 
 from ..data import load
-from ..errors import InputError
 from ..experiment import plans
 from ..experiment.figures import save
 from ..experiment.run import with_epochs
 from ..method.settings import Training
 from ..plumbing import executors
 from ..plumbing.command import add_places
-from ..plumbing.files import read_json, write_json, write_text
+from ..plumbing.files import content_of, read_json, write_json, write_text
 
 Records = Sequence[dict]
+CURE = "remove it, or choose another --out"
 SHIPPED = Path(__file__).parents[1] / "gallery" / "studies"
 
 
@@ -74,7 +76,7 @@ def run(
 ) -> None:
     """Measure what `out`/`size` does not hold yet, then write NAME.json, NAME.md and NAME.png there and print."""
     tasks, path = study.tasks(study.SIZES[size]), out / size / f"{name}.json"
-    records = read(path)["records"] if path.exists() else []
+    records = read(path)["records"] if os.path.lexists(path) else []
     if size == "full" and (SHIPPED / path.name).exists():
         minutes = sum(record["seconds"] for record in read(SHIPPED / path.name)["records"]) / 60
         print(f"The shipped result's runs took {minutes:.0f} minutes in all.", file=sys.stderr, flush=True)
@@ -88,21 +90,21 @@ def run(
     before = len(records)
     jobs = min(filter(None, (jobs, getattr(study, "JOBS", None))), default=None)
     records = executors.collect(study.measure, tasks, records, keep, jobs, cluster)
-    found = {"study": name, "size": size, "finding": finding(study, records), "records": records}
-    text = f"{question(study)}\n\n{study.table(records)}\n\n{found['finding']}"
+    with content_of(path, "this study's file", CURE) if before else nullcontext():
+        found = {"study": name, "size": size, "finding": finding(study, records), "records": records}
+        text = f"{question(study)}\n\n{study.table(records)}\n\n{found['finding']}"
+        figure = study.draw(records)
     write_json(path, found)
     write_text(path.with_suffix(".md"), text + "\n")
-    save(study.draw(records), path.with_suffix(".png"))
+    save(figure, path.with_suffix(".png"))
     print(f"{text}\n\n{path.with_suffix('.png')}")
 
 
 def read(path: Path) -> dict:
     """What a study wrote; InputError if the file is another's."""
-    try:
-        found = read_json(path)
-        [(record["name"], record["seed"], record["seconds"]) for record in found["records"]]
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise InputError(f"{path} is not a study's file ({error!r}): remove it, or choose another --out") from None
+    found = read_json(path, CURE)
+    with content_of(path, "a study's file", CURE):
+        [(record["name"] + "", record["seed"] + 0, record["seconds"] + 0) for record in found["records"]]
     return found
 
 

@@ -27,12 +27,12 @@ from ..data import Digits
 from ..errors import InputError, require
 from ..experiment.run import SHEET_CONFIDENCE, digits
 from ..experiment.standin import StandIn
-from ..experiment.state import load_checkpoint
+from ..experiment.state import read_checkpoint
 from ..experiment.tables import NAMES
 from ..experiment.train import fingerprint as data_fingerprint
 from ..method.network import Params
 from ..method.numerics import pick, predict, softmax
-from ..plumbing.files import load_npz, write_json, write_text
+from ..plumbing.files import content_of, write_json, write_text
 from .scoring import ANSWERS, KEY, STAND_IN, as_text, fingerprint, read, score
 
 PAGE = Path(__file__).with_name("survey.html")
@@ -117,16 +117,19 @@ def load_networks(results: Path, folder: Path | None = None) -> tuple[dict[str, 
             f"no trained networks in {results / 'checkpoints'}: run demo.py first, "
             "or name its output folder with --results"
         )
-    states = {name: load_checkpoint(path) for name, path in paths.items()}
-    side = math.isqrt(len(next(iter(states.values())).params[0][0]))
+    found = {name: read_checkpoint(path) for name, path in paths.items()}
+    side = math.isqrt(len(next(iter(found.values()))[0].params[0][0]))
     data = digits(side, folder)
-    for name, path in paths.items():
-        of_run = json.loads(str(load_npz(path)["about"]))["run"]
-        if states[name].epoch < of_run["training.pretrain_epochs"] + of_run["training.epochs"]:
+    for name, (state, of_run) in found.items():
+        path = paths[name]
+        with content_of(path, "a checkpoint of demo.py", "train again"):
+            unfinished = state.epoch < of_run["training.pretrain_epochs"] + of_run["training.epochs"]
+            other = of_run["data"] != json.loads(json.dumps(data_fingerprint(data)))
+        if unfinished:
             raise InputError(f"{path} is of an unfinished training: go on with demo.py --resume")
-        if of_run["data"] != json.loads(json.dumps(data_fingerprint(data))):
+        if other:
             raise InputError(f"{path} was trained on other digits than {data.source}: name their folder with --data")
-    return {name: state.params for name, state in states.items()}, data
+    return {name: state.params for name, (state, _) in found.items()}, data
 
 
 def choose(networks: dict[str, Params], data: Digits, images: int, checks: int) -> tuple[onp.ndarray, list[dict], str]:

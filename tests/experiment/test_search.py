@@ -1,5 +1,6 @@
 """The search's candidates and its two rules; that it measures once, resumes, and judges on the validation split."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,9 +154,17 @@ def in_this_process(judge, tasks, kept, save, *_):
         save([*kept, *fresh])
 
 
-@pytest.mark.parametrize("content", ("{", '{"a": 1}', "[1]", '[{"name": "a", "settings": "b", "training": "c"}]'))
+WHOLE = record("critic", TWO[0], None, 0, 0.1, 0.2)
+CHANGES = [("name", 3), ("seed", "0"), ("seed", True), ("error", None), ("error", 1e999), ("error", "x")]
+CHANGES += [("error", 10**400), ("rho", []), ("rho", {"strongest": 0.1}), ("rho", WHOLE["rho"] | {"DeepFool": "x"})]
+CHANGES += [("looks", [1]), ("looks", {"kernel machine": None}), ("training", None)]
+FOREIGN = ["", "{", '{"a": 1}', "[1]", "3", "null", "[" * 100_000, '[{"name": "a", "settings": "b", "training": "c"}]']
+
+
+@pytest.mark.parametrize("content", [*FOREIGN, *CHANGES], ids=lambda content: repr(content)[:40])
 def test_a_foreign_file_is_refused(tmp_path, content, capsys):
     out = tmp_path / "search-demo.json"
+    content = content if isinstance(content, str) else json.dumps([WHOLE | dict([content])])
     out.write_text(content)
     assert search.main(["--out", str(tmp_path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

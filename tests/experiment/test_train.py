@@ -1,5 +1,6 @@
 """Training: a function of its seed, whatever interrupts it; each batch is the method's, step by step."""
 
+import json
 import warnings
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from calculus import leaves
 from reference.by_hand import steps as by_hand
 from reference.data import Digits, Split
 from reference.errors import DivergenceError, InputError
+from reference.experiment.state import checksum as state_checksum
 from reference.experiment.state import load_checkpoint
 from reference.experiment.train import check_data, start, train
 from reference.method import critic, network, objectives, steps
@@ -25,7 +27,7 @@ from reference.method.settings import (
     Undefended,
     VirtualAdversarial,
 )
-from reference.plumbing.files import save_npz
+from reference.plumbing.files import load_npz, save_npz
 
 CRITIC = AdversaryCritic(hidden=(8,), critic_steps=2)
 DEFENCES = [
@@ -163,6 +165,75 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path):
     assert_equal(load_checkpoint(file), state)
     file.unlink()
     assert_equal(train(DATA, CRITIC, TINY, checkpoint=file, resume=True), state)  # none there: from the beginning
+
+
+def tampered(file, about=lambda about: None, arrays=lambda arrays: None):
+    """Change what a checkpoint says, with a checksum that fits."""
+    found = load_npz(file)
+    said = json.loads(str(found.pop("about")))
+    about(said)
+    arrays(found)
+    del said["checksum"]
+    said["checksum"] = state_checksum(found, said)
+    save_npz(file, found | {"about": np.array(json.dumps(said))})
+
+
+def put(**values):
+    return lambda content: content.update(values)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [put(epoch=1e30), put(epoch=-1), put(epoch=True), put(epoch=10**400), put(epoch=1), put(history=None)]
+    + [put(history=[{}, 3]), put(history=[{"a": "x"}] * 2), put(history=[{"a": float("nan")}] * 2)]
+    + [put(steps=[1, 2]), put(steps=[1, 2, -3]), put(steps=7), put(rng={}), put(rng=None), put(run=3), put(run=[["a"]])]
+    + [lambda about: about["rng"]["state"].update(state="x"), lambda about: about.pop("steps")],
+)
+def test_a_checkpoint_that_says_nonsense_is_refused(about, finished, tmp_path):
+    file = tmp_path / "c.npz"
+    file.write_bytes(finished)
+    tampered(file, about)
+    with pytest.raises(InputError, match=r"c\.npz .*(train again|another folder)"):
+        train(DATA, CRITIC, TINY, checkpoint=file, resume=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The bytes of a finished training's checkpoint."""
+    file = tmp_path_factory.mktemp("finished") / "c.npz"
+    train(DATA, CRITIC, TINY, checkpoint=file)
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["params.W0", "adam.m.b0", "adam.v.W0", "critic.W0", "critic_adam.m.b0", "running.value"]
+)
+@pytest.mark.parametrize("change", [lambda a: a[:-1], lambda a: a.astype(np.float16), lambda a: a + np.nan, None])
+def test_a_checkpoint_with_other_arrays_is_refused(name, change, finished, tmp_path):
+    """Each is whole, and its checksum fits: another shape, dtype, nan, or missing."""
+    file = tmp_path / "c.npz"
+    file.write_bytes(finished)
+    tampered(file, arrays=lambda found: found.update({name: change(found[name])}) if change else found.pop(name))
+    with pytest.raises(InputError, match=r"c\.npz .*train again"):
+        train(DATA, CRITIC, TINY, checkpoint=file, resume=True)
+
+
+def test_a_checkpoint_of_a_wider_network_or_an_unknown_content_is_refused(finished, tmp_path):
+    file = tmp_path / "c.npz"
+    wider = replace(TINY, hidden=(9,))
+    train(DATA, CRITIC, wider, checkpoint=file)
+    run = json.loads(str(load_npz(file)["about"]))["run"]
+    file.write_bytes(finished)
+    tampered(file, lambda about: about.update(run=run))
+    with pytest.raises(InputError, match="arrays of other shapes"):
+        train(DATA, CRITIC, wider, checkpoint=file, resume=True)
+    file.write_bytes(finished)
+    arrays = load_npz(file)
+    arrays["params.W0"][0, 0] += 1
+    for about in (arrays["about"], np.array(str(arrays["about"]).replace('"checksum"', '"other"'))):
+        save_npz(file, arrays | {"about": about})
+        with pytest.raises(InputError, match="damaged or not a checkpoint.*(checksum)"):
+            load_checkpoint(file)
 
 
 def replay_pretraining(state, x, y, training, rate):

@@ -210,7 +210,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
     assert time.process_time() - began < 0.1
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b"{", b"\xff", b"", b'{"a": 1'])
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"{", b"\xff", b"", b'{"a": 1', b'{"a": 1, "a": 2}'])
 def test_what_is_no_json_is_named(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.json is damaged or no JSON"):
@@ -218,8 +218,9 @@ def test_what_is_no_json_is_named(tmp_path, content):
 
 
 def test_a_byte_order_mark_is_no_damage(tmp_path):
-    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"a": [1]}')
-    assert read_json(tmp_path / "a.json") == {"a": [1]}
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "a.json").write_text('{"a": ["é"]}', encoding=encoding)
+        assert read_json(tmp_path / "a.json") == {"a": ["é"]}
 
 
 def test_a_symbolic_link_is_followed_not_replaced(tmp_path):

@@ -109,7 +109,18 @@ def test_an_entry_has_its_spread():
     assert study.entry(records([0.1, None]), "v") == "–"
 
 
-@pytest.mark.parametrize("content", ("", "[]", '{"records": [1]}', '{"records": [{"name": "a"}]}'))
+def first_record(study, **changes):
+    """A file with the record that the study would make first, and these changes."""
+    about, _ = command.STUDIES[study].tasks(command.STUDIES[study].SIZES["quick"])[0]
+    return json.dumps({"records": [about | {"seconds": 1.0} | changes]})
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "3", "[" * 100_000, '{"records": [1]}', '{"records": [{"name": "a"}]}', '{"records": null}']
+    + [first_record("cycle", seconds="long"), first_record("cycle", name=1), first_record("cycle", seed=None)],
+    ids=lambda content: content[:20],
+)
 def test_a_foreign_file_is_refused(content, tmp_path, capsys):
     path = tmp_path / "quick" / "cycle.json"
     path.parent.mkdir()

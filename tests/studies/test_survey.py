@@ -252,9 +252,9 @@ def test_other_files_are_rejected_and_one_key_is_needed(key, made, tmp_path):
     assert [sheet.file for sheet in sheets] == [str(good)], "the same file twice is one annotator"
     words = {
         "same": "by the annotator of",
-        "text": "is not JSON",
+        "text": "no JSON",
         "list": "is neither",
-        "bytes": "is not JSON",
+        "bytes": "no JSON",
         "none": "cannot read",
     }
     assert len(rejected) == len(words)
@@ -443,3 +443,27 @@ def test_the_exit_status_says_what_went_wrong(error, code, monkeypatch, capsys):
     assert command.main(["survey", "score", "any"]) == code
     said = capsys.readouterr().err.strip()
     assert said == "reference.studies: wrong" or (code == 130 and said.startswith("interrupted: what was measured"))
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("items", 3), ("items", []), ("items", [1]), ("items", [{"defence": "critic"}]), ("defences", ["other"])]
+    + [
+        ("defences", 5),
+        ("stand_ins", None),
+        ("stand_ins", {"a": "x"}),
+        ("data", 1),
+        ("images", None),
+        ("attack", None),
+    ],
+)
+def test_a_key_of_another_kind_is_named(name, value, made, tmp_path, capsys):
+    """Its fingerprint fits; a field is missing or has another type."""
+    about = json.loads((made / "key.json").read_text()) | {name: value}
+    if value is None:
+        del about[name]
+    about["fingerprint"] = scoring.fingerprint(about)
+    (tmp_path / "key.json").write_text(json.dumps(about))
+    assert command.main(["survey", "score", str(tmp_path / "key.json")]) == 2
+    error = capsys.readouterr().err
+    assert "key.json is damaged or not a survey's key" in error and error.count("\n") == 1
