@@ -9,19 +9,19 @@ from reference.plumbing import process
 
 process.begin()  # before NumPy is imported
 
-import argparse  # noqa: E402
-import os  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from contextlib import closing  # noqa: E402
-from dataclasses import replace  # noqa: E402
-from pathlib import Path  # noqa: E402
+import argparse
+import os
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
-from reference.errors import InputError  # noqa: E402
-from reference.experiment import pictures, plans, tables  # noqa: E402
-from reference.experiment import run as experiment  # noqa: E402
-from reference.plumbing.command import Parser, add_places, answer, count  # noqa: E402
-from reference.plumbing.files import locked, save_npz, write_json, write_text  # noqa: E402
+from reference.errors import InputError
+from reference.experiment import pictures, plans, tables
+from reference.experiment import run as experiment
+from reference.plumbing.command import Parser, add_places, answer, count
+from reference.plumbing.files import locked, save_npz, write_json, write_text
 
 CHECKPOINTS = "One file per defence and seed, rewritten after every epoch; `demo.py --resume` goes on from them.\n"
 

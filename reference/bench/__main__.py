@@ -8,6 +8,11 @@ gets a process of its own, kept to as many cores.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from ..plumbing import process
+
+    process.begin()  # before NumPy is imported
+
 import argparse
 import json
 import os

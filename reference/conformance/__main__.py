@@ -5,6 +5,11 @@ Exit status: 0 all that must pass passed; 1 a failure; 2 usage, adapter or file 
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from ..plumbing import process
+
+    process.begin()  # before NumPy is imported
+
 import argparse
 import fnmatch
 import inspect

@@ -7,6 +7,11 @@ and settings find the same?  And does any attack find less than `strongest` does
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from ..plumbing import process
+
+    process.begin()  # before NumPy is imported
+
 import sys
 import time
 from collections.abc import Callable

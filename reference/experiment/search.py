@@ -16,6 +16,11 @@ command goes on where it was stopped.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from ..plumbing import process
+
+    process.begin()  # before NumPy is imported
+
 import os
 import re
 import sys

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from ..plumbing import process
+
+    process.begin()  # before NumPy is imported
+
 import argparse
 import sys
 from collections.abc import Sequence

@@ -1,15 +1,15 @@
 """The command line of the studies: `python -m reference.studies` lists them, `… NAME --help` explains one."""
 
-import os
+if __name__ == "__main__":
+    from ..plumbing import process
 
-# Before NumPy is imported: sums come out the same on every run.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    process.begin()  # before NumPy is imported
 
-import sys  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
+import sys
+from collections.abc import Sequence
 
-from ..plumbing.command import Parser, answer  # noqa: E402
-from . import confidence, cost, critic, cycle, kinds, masking, maximum, pareto, scarcity, study, survey, unlike  # noqa: E402
+from ..plumbing.command import Parser, answer
+from . import confidence, cost, critic, cycle, kinds, masking, maximum, pareto, scarcity, study, survey, unlike
 
 STUDIES = {
     "cost": cost,

@@ -71,6 +71,18 @@ def test_a_signal_among_the_imports_is_one_line(name):
     assert done.returncode == 128 + getattr(signal, name) and done.stderr == "\ninterrupted\n"
 
 
+COMMANDS = ["demo.py", *(f"-m reference.{name}" for name in ("conformance", "lessons", "studies", "bench"))]
+COMMANDS += ["-m reference.experiment.search", "-m reference.experiment.crosscheck"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_interrupt_while_a_command_imports_numpy_is_one_line(command, tmp_path):
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")
+    options = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(tmp_path)}, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, *command.split()], **options)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ninterrupted\n")
+
+
 @pytest.mark.parametrize(
     "environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "cp1252"}]
 )
