@@ -27,7 +27,7 @@ RULES: dict[str, Callable[[Any], bool]] = {
     "a positive finite number": lambda v: 0 < v < onp.inf,
     "a positive number, or inf for no limit": lambda v: v > 0,
     "a number in [0, 1)": lambda v: 0 <= v < 1,
-    "whole positive widths": lambda v: all(w >= 1 and w % 1 == 0 for w in v),
+    "whole widths, 1 to 1000000": lambda v: all(1 <= w <= 1e6 and w % 1 == 0 for w in v),
     '"running", "own" or a number in (0, 1)': lambda v: v in ("running", "own") or not isinstance(v, str) and 0 < v < 1,
 }
 """What an argument may be, in the words of the message, and the test of it."""

@@ -174,7 +174,7 @@ def refused(capsys, *argv):
         ("--defences=", "unknown defence ''"),
         ("--hidden nonsense", "--hidden nonsense: give widths joined by hyphens"),
         ("--hidden 20x20", "--hidden 20x20"),
-        ("--hidden 0", r"hidden = \(0,\): give whole positive widths"),
+        ("--hidden 0", r"hidden = \(0,\): give whole widths"),
         ("--hidden=-5", "--hidden -5: give widths"),
         ("--hidden 8--8", "--hidden 8--8"),
         ("--hidden -5", "--hidden -5: give widths"),

@@ -27,7 +27,7 @@ from ..errors import InputError
 from ..experiment.figures import save
 from ..experiment.tables import grid
 from ..plumbing.command import Parser, answer
-from ..plumbing.files import write_json
+from ..plumbing.files import check_writable, write_json
 from . import growth
 from .machine import in_words, machine
 from .measure import FLOOR, JAX, OURS, PLAIN, TORCH, measure, pin
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> dict:
     scales = ["quick"] if args.quick else [s for s in ("demo", "paper") if args.scale in (s, "both")]
     threads, seconds = ([1], 0.01) if args.quick else (args.threads, args.seconds)
     results: dict = {"machine": machine(), "scales": [], "growth": []}
-    write_json(args.out, results)  # fails now, not after the first measurement
+    check_writable(args.out)
     print(in_words(results["machine"]) + "\n", flush=True)
     for scale in scales:
         for count in threads:

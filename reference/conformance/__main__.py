@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..plumbing.command import Parser, answer
-from ..plumbing.files import read_json, write_json
+from ..plumbing.command import Parser, answer, seconds
+from ..plumbing.files import check_writable, read_json, write_json
 from . import offline, report
 from .adapter import CHOICES, Adapter
 from .cases import LEVELS, Case, load, read
@@ -47,7 +47,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("--command", dest="program", metavar="LINE", help='a program that speaks JSON lines: "node a.mjs"')
     run.add_argument("--list", action="store_true", help="print the cases that would be asked, and stop")
     run.add_argument("--dtype", choices=["float64", "float32"], default="float64")
-    run.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of one call (default: 60)")
+    run.add_argument("--timeout", type=seconds, default=60, metavar="SECONDS", help="of one call (default: 60)")
     run.add_argument("--random", type=int, metavar="N", help="N new networks instead (needs autograd and hypothesis)")
     run.add_argument("--seed", type=int, default=0, help="of --random (default: 0)")
     run.add_argument("--save", type=Path, metavar="FILE", help="write the smallest failure of --random as a case file")
@@ -100,6 +100,8 @@ def known_failures(args: argparse.Namespace) -> dict[str, str]:
 
 def conclude(args: argparse.Namespace, source: Source, choices: Mapping[str, str], name: str, dtype: str) -> int:
     """Judge, report -> the exit status."""
+    for path in filter(None, (args.json, args.junit)):
+        check_writable(path)
     results = judge(selected(args), source, choices, dtype, known_failures(args))
     named = diagnose(results, dtype)
     print(report.terminal(results, named, name, dtype), end="")
@@ -123,8 +125,6 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         print(listing(selected(args)), end="")
         return 0
-    if not args.timeout > 0:
-        raise InputError(f"--timeout {args.timeout:g}: give a positive number of seconds")
     if args.random is not None and args.random < 1:
         raise InputError(f"--random {args.random}: give a positive number of networks")
     if args.random is None and args.save:
@@ -133,7 +133,9 @@ def run(args: argparse.Namespace) -> int:
         for option in ("only", "cases", "json", "junit", "known_failures"):
             if getattr(args, option):
                 raise InputError(f"--random asks new networks: leave out --{option.replace('_', '-')}")
-    if (args.adapter is None) == (args.program is None):
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed}: give a whole number, 0 or more")
+    if bool(args.adapter) == bool(args.program):
         raise InputError("run: give a Python adapter, MODULE[:OBJECT], or --command LINE")
     with Command(args.program, args.timeout) if args.program else Live(args.adapter, args.timeout) as adapter:
         if args.random is not None:

@@ -251,6 +251,8 @@ def read(path: Path) -> list[dict]:
     cure = "remove it, or name another folder"
     kept = read_json(path, cure) if os.path.lexists(path) else []
     with content_of(path, "a file of this program", cure):
+        if not isinstance(kept, list):
+            raise TypeError("it is no list of records")
         for record in kept:
             record["name"] + record["settings"] + record["training"]
             rho = [record["rho"][attack] or 0.0 for attack in ("DeepFool", "high-confidence", "strongest")]

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..errors import InputError
+from ..plumbing.command import seconds
 from ..plumbing.files import write_text
 from . import hints
 from .exercises import BY_NAME, EXERCISES
@@ -36,7 +37,7 @@ def add(commands) -> None:
     sub.add_argument("--seed", type=int, default=0, help="of --random (default: 0)")
     sub.add_argument("--csv", action="store_true", help="a table of the class, as CSV, in place of the hints")
     sub.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML too")
-    sub.add_argument("--timeout", type=float, default=10, metavar="SECONDS", help="of one call (default: 10)")
+    sub.add_argument("--timeout", type=seconds, default=10, metavar="SECONDS", help="of one call (default: 10)")
     sub.add_argument("--jobs", type=int, default=2, metavar="N", help="files checked at a time (default: 2)")
 
     about = "Write working code with one known mistake in it: to be found, named and mended."
@@ -84,8 +85,6 @@ def keep(path: Path, text: str, force: bool) -> None:
 
 
 def check(args: argparse.Namespace) -> int:
-    if not args.timeout > 0:
-        raise InputError(f"--timeout {args.timeout:g}: give a positive number of seconds")
     for name in ("random", "jobs"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: give a whole number, 1 or more")

@@ -145,7 +145,7 @@ class AdversaryCritic:
         )
         require("a positive finite number", critic_learning_rate=self.critic_learning_rate)
         require("a whole number, 0 or more", critic_steps=self.critic_steps)
-        require("whole positive widths", hidden=self.hidden)
+        require("whole widths, 1 to 1000000", hidden=self.hidden)
 
 
 Defence = Undefended | AdversarialTraining | VirtualAdversarial | Margin | AdversaryCritic | MultiStep
@@ -177,4 +177,4 @@ class Training:
         require("a positive finite number", learning_rate=self.learning_rate, halve_every=self.halve_every)
         require("a finite number, 0 or more", weight_decay=self.weight_decay)
         require("a number in [0, 1)", beta1=self.beta1, beta2=self.beta2)
-        require("whole positive widths", hidden=self.hidden)
+        require("whole widths, 1 to 1000000", hidden=self.hidden)

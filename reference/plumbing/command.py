@@ -6,16 +6,34 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from ..errors import DivergenceError, InputError
 from . import process
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as any other unfit input: in one line."""
+    """Reports a wrong command line as any other unfit input, in one line; a `Path` has a name."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.register("type", Path, _path)
 
     def error(self, message: str):
         raise InputError(f"{message}; see --help")
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("give the name of a file or folder")
+    return Path(text)
+
+
+def seconds(text: str) -> float:
+    """A command line's limit of time."""
+    if not 0 < (number := float(text)) <= 86400:
+        raise argparse.ArgumentTypeError(f"{text}: give a positive number of seconds, at most 86400")
+    return number
 
 
 def count(text: str) -> int:

@@ -7,6 +7,7 @@ processes, so they must be fit for pickling.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import os
@@ -270,11 +271,13 @@ def _dask(address: str, jobs: int | None) -> Iterator[_Place]:
                         dashboard_address="127.0.0.1:0",
                         silence_logs=logging.CRITICAL,
                     )
+                else:
+                    asyncio.run(_reach(address))
                 client = distributed.Client(cluster or address, timeout=PATIENCE, set_as_default=False)
             versions = set(client.run(_version).values())
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise InputError(
-                f"the cluster {address!r} cannot be used ({str(error)[:200]}): "
+                f"the cluster {address!r} cannot be used ({str(error)[:200] or 'no answer'}): "
                 "give the address of a running scheduler, whose workers have this package installed"
             ) from None
         if not versions:
@@ -298,6 +301,19 @@ def _dask(address: str, jobs: int | None) -> Iterator[_Place]:
             with suppress(OSError, RuntimeError, CancelledError):  # a time limit among them: leaving loses nothing
                 if ours is not None:
                     ours.close(timeout=2)
+
+
+async def _reach(address: str) -> None:
+    """Ask the scheduler who it is.
+
+    A `Client` that cannot reach it would be left half-made, and when it is collected while the next one starts, both
+    wait for the same lock for ever.
+    """
+    import distributed
+
+    arguments = distributed.Security().get_connection_args("client")
+    async with distributed.rpc(address, connection_args=arguments) as scheduler:
+        await asyncio.wait_for(scheduler.identity(), PATIENCE)
 
 
 def _version() -> int:

@@ -32,8 +32,8 @@ except ImportError:  # Windows
     _flock = None
 
 
-def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> None:
-    """Let `writer(file)` fill a temporary file beside `path`, then rename it to `path`.
+def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object] | None) -> None:
+    """Let `writer(file)` fill a temporary file beside `path`, then rename it to `path`; None only tries the folder.
 
     Missing folders are made. If anything fails, an older `path` is as it was and nothing is left
     behind; a failing disk or folder raises `InputError`, what `writer` raises is passed on.
@@ -47,6 +47,8 @@ def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> 
             raise OSError("there is something of this name that is no file")
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(aside, "xb") as file:
+            if writer is None:
+                return
             writer(file)
             file.flush()
             os.fsync(file.fileno())
@@ -62,6 +64,11 @@ def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> 
             aside.unlink()
         except OSError:
             pass
+
+
+def check_writable(path: str | Path) -> None:
+    """InputError now, not after the work, if `path` cannot be written; what is there stays as it is."""
+    write_atomically(path, None)
 
 
 def write_text(path: str | Path, text: str) -> None:

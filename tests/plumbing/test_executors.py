@@ -1,5 +1,6 @@
 """Runs on any executor: the same results on threads, on local processes and on Dask, and lost ones begun again."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -154,10 +155,16 @@ def test_a_worker_killed_while_it_reports_silences_nobody(tmp_path):
 
 @pytest.mark.parametrize("address", ["local:0", "local:x", "tcp://127.0.0.1:1", "nonsense://x", ""])
 def test_a_cluster_that_cannot_be_used_is_one_line(address, monkeypatch):
-    pytest.importorskip("distributed")
+    distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(executors, "PATIENCE", 0.5)
+
+    def clients():
+        return sum(type(found) is distributed.Client for found in gc.get_objects())
+
+    before = clients()
     with pytest.raises(InputError, match=f"cluster '{address}'"):
         run_all(double, {"a": (1,)}, cluster=address)
+    assert clients() <= before, "a half-made client that is collected while the next one starts would lock both up"
 
 
 def test_workers_with_another_version_are_refused(cluster):
