@@ -17,15 +17,6 @@ CUT_OFF = """return [...document.querySelectorAll(arguments[0])].filter((e) =>
     && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1)).map((e) => e.className)"""
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """The pages as the commands make them."""
-    out = tmp_path_factory.mktemp("lessons")
-    assert command.main(["slides", "--out", str(out)]) == 0
-    assert command.main(["read", "--out", str(out)]) == 0
-    return out
-
-
 def test_every_slide_has_a_title_minutes_and_a_question():
     minutes = [int(re.match(r"(\d+) min\. ", notes)[1]) for _, notes in SOURCES]
     assert 20 <= len(SOURCES) <= 30 and sum(minutes) == 90
@@ -50,16 +41,21 @@ def test_a_record_that_changes_changes_its_slide(monkeypatch):
     assert "Found kinds. More." in slides.filled('{{finding("kinds", 2)}}')
 
 
-def test_the_slides_load_nothing_and_hold_no_open_expression(built):
-    text = (built / "slides.html").read_text(encoding="utf-8")
+def test_the_built_pages_in_a_browser(tmp_path, chromium):
+    """One test, since running all lessons takes a while and each worker would do it again."""
+    assert command.main(["slides", "--out", str(tmp_path)]) == 0
+    assert command.main(["read", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "slides.html").read_text(encoding="utf-8")
     assert "{{" not in text and "default-src 'none'" in text
     assert not re.search(r"""(src|href)\s*=\s*["']?(http|//)""", text)
+    keys_turn_slides_and_every_slide_fits(chromium((tmp_path / "slides.html").as_uri(), width=1280, height=720))
+    phone = chromium("about:blank", width=360, height=740)
+    for path in sorted(tmp_path.glob("*.html")):
+        nothing_is_wider_than_the_screen(phone, path)
 
 
-def test_keys_turn_slides_and_every_slide_fits(built, chromium):
+def keys_turn_slides_and_every_slide_fits(driver):
     from selenium.webdriver import ActionChains, Keys
-
-    driver = chromium((built / "slides.html").as_uri(), width=1280, height=720)
 
     def seen():
         slides = "[...document.querySelectorAll('.slide')]"
@@ -83,13 +79,11 @@ def test_keys_turn_slides_and_every_slide_fits(built, chromium):
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == len(SOURCES)
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen(built, chromium):
-    driver = chromium("about:blank", width=360, height=740)
-    for path in sorted(built.glob("*.html")):
-        driver.get(path.as_uri())
-        assert driver.execute_script("return document.documentElement.scrollWidth") == 360, path.name
-        hidden = driver.execute_script(
-            """return [...document.querySelectorAll("main *")].filter((e) => e.scrollWidth > e.clientWidth + 1
-               && ["hidden", "clip"].includes(getComputedStyle(e).overflowX)).map((e) => e.outerHTML.slice(0, 60))"""
-        )
-        assert not hidden, path.name  # what is wider than its box can be scrolled to
+def nothing_is_wider_than_the_screen(driver, path):
+    driver.get(path.as_uri())
+    assert driver.execute_script("return document.documentElement.scrollWidth") == 360, path.name
+    hidden = driver.execute_script(
+        """return [...document.querySelectorAll("main *")].filter((e) => e.scrollWidth > e.clientWidth + 1
+           && ["hidden", "clip"].includes(getComputedStyle(e).overflowX)).map((e) => e.outerHTML.slice(0, 60))"""
+    )
+    assert not hidden, path.name  # what is wider than its box can be scrolled to
