@@ -64,17 +64,16 @@ def keys_turn_slides_and_every_slide_fits(driver):
     def press(key):
         ActionChains(driver).send_keys(key).perform()
 
-    for number in range(1, len(SOURCES) + 1):
-        assert seen() == [f"s{number}"] and driver.current_url.endswith(f"#{number}")
-        assert driver.execute_script(CUT_OFF, ".slide.now, .slide.now *") == []
-        press(Keys.ARROW_RIGHT)
-    assert seen() == [f"s{len(SOURCES)}"]  # the last stays
-    press(Keys.HOME)
-    assert seen() == ["s1"]
-    notes = "return document.querySelector('#s1 .notes').checkVisibility()"
-    assert not driver.execute_script(notes)
-    press("n")
-    assert driver.execute_script(notes)
+    notes = "return document.querySelector('.now .notes').checkVisibility()"
+    for noted in (False, True):
+        for number in range(1, len(SOURCES) + 1):
+            assert seen() == [f"s{number}"] and driver.current_url.endswith(f"#{number}")
+            assert driver.execute_script(notes) == noted
+            assert driver.execute_script(CUT_OFF, ".slide.now, .slide.now *") == [], f"slide {number}"
+            press(Keys.ARROW_RIGHT)
+        assert seen() == [f"s{len(SOURCES)}"]  # the last stays
+        press(Keys.HOME)
+        press("n")
     printed = base64.b64decode(driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == len(SOURCES)
 
