@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from ..plumbing.command import Parser, answer
-from . import confidence, cost, critic, cycle, kinds, masking, maximum, pareto, scarcity, study, survey, unlike
+from . import confidence, cost, critic, cycle, kinds, masking, maximum, pareto, scale, scarcity, study, survey, unlike
 
 STUDIES = {
     "cost": cost,
@@ -22,6 +22,7 @@ STUDIES = {
     "kinds": kinds,
     "pareto": pareto,
     "masking": masking,
+    "scale": scale,
 }
 """By name: a module as `study` describes it."""
 
