@@ -729,10 +729,3 @@ def test_deepfool_by_other_libraries_rules(rules):
     np.testing.assert_allclose(found.images[ok], np.array(expected)[ok], atol=1e-7)
     assert (abs(found.norms - usual.norms)[ok] > 1e-3).sum() > 3
     assert ("unclipped" in found.convention) == (rules == "Foolbox")
-
-
-@pytest.mark.parametrize("name", ["ddn", "carlini_wagner", "projected_gradient"])
-def test_targets_in_words_are_all_or_nothing(name):
-    f, x, labels, _ = problems.linear(n=2)
-    with pytest.raises(InputError, match=r"targets = 'every'.*\"all\" for every other class"):
-        ATTACKS[name](f, x, labels, targets="every")

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import re
 import signal
-import time
 import traceback
 from dataclasses import fields, is_dataclass, replace
 
@@ -35,7 +34,7 @@ def assert_same(a, b, path="outcome"):
     assert type(a) is type(b), path
     if is_dataclass(a):
         for f in fields(a):
-            if not f.name.endswith("_seconds"):
+            if f.name not in ("seconds", "began"):
                 assert_same(getattr(a, f.name), getattr(b, f.name), f"{path}.{f.name}")
     elif isinstance(a, dict):
         assert list(a) == list(b), path
@@ -51,10 +50,8 @@ def assert_same(a, b, path="outcome"):
 
 @pytest.fixture(autouse=True)
 def no_process_is_left():
-    began = time.monotonic()
     yield
     assert multiprocessing.active_children() == []
-    assert time.monotonic() - began < 60
 
 
 def test_processes_change_nothing(tmp_path):
