@@ -35,7 +35,8 @@ SMALL = replace(
     defences={name: replace(d, hidden=(8,)) if name == "critic" else d for name, d in plans.QUICK.defences.items()},
 )
 RUN = ["--quick", "--defences", "undefended,critic", "--jobs", "2"]
-OPTIONS = "quick long full paper plain defences select seeds epochs side hidden data out jobs cluster timings resume help".split()
+OPTIONS = "quick long full paper plain defences select seeds epochs side hidden data out".split()
+OPTIONS += "jobs cluster timings resume help".split()
 DRAWN = [(Path("p.png"), "a caption")]
 
 
