@@ -45,7 +45,7 @@ def virtual_direction(logits, x: onp.ndarray, start: onp.ndarray, xi: float, pow
     Source: Miyato et al. 2015.
     """
     (xi,) = require("a positive finite number", xi=xi)
-    z0, d = logits(x), unit_rows(onp.asarray(start, x.dtype))
+    z0, d = logits(x.copy()), unit_rows(onp.asarray(start, x.dtype))
     for _ in range(power_iterations):
         d = unit_rows(grad(lambda r: kl_divergence(z0, logits(x + r)))(xi * d))
     return d

@@ -10,7 +10,9 @@ import pytest
 
 from reference.attacks import AttackWarning, carlini_wagner, ddn, deepfool, high_confidence, projected_gradient
 from reference.attacks.model import row_norms
+from reference.by_hand.model import from_params
 from reference.errors import InputError
+from reference.method.network import init, logits
 
 ATTACKS = {
     "deepfool": partial(deepfool, iterations=40),
@@ -200,6 +202,18 @@ def test_the_scale_of_the_logits_does_not_matter(attack, factor):
     if attack is deepfool:
         np.testing.assert_allclose(found.norms, 1.02 * (distance + 1e-4), rtol=1e-3)
     assert (found.norms >= distance * 0.999).all()
+
+
+@pytest.mark.parametrize("hidden", [(6,), (20, 16)])
+def test_the_scale_of_a_network_does_not_matter(hidden):
+    """The last layer times 2^-80: the logits' gradients have squares that are 0 in float32."""
+    params = init(np.random.default_rng(3), (4, *hidden, 3))
+    small = [*params[:-1], tuple(np.ldexp(a, -80) for a in params[-1])]
+    x = np.random.default_rng(4).random((20, 4), np.float32)
+    labels = np.argmax(logits(params, x), axis=1)
+    whole, tiny = (deepfool(from_params(p), x, labels, iterations=50) for p in (params, small))
+    assert whole.success.sum() >= 5 and (tiny.success == whole.success).all()
+    np.testing.assert_allclose(tiny.norms[tiny.success], whole.norms[tiny.success], rtol=1e-4)
 
 
 @pytest.mark.parametrize("order", [1, 2])

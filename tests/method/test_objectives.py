@@ -427,6 +427,18 @@ def linear(params):
     return lambda v: network.logits(params, v)
 
 
+def test_a_model_that_writes_into_its_argument_does_not_change_the_images():
+    x, W = np.full((2, 3), 0.5), np.arange(6.0).reshape(3, 2)
+
+    def writes(v):
+        v -= 0.25
+        return v @ W
+
+    found = virtual_direction(writes, x, np.eye(3)[:2], 1e-4)
+    np.testing.assert_array_equal(found, virtual_direction(lambda v: (v - 0.25) @ W, x, np.eye(3)[:2], 1e-4))
+    assert (x == 0.5).all()
+
+
 @given(problems(classes=st.just(2), hidden=st.just(0)))
 def test_the_virtual_direction_of_two_classes_is_along_the_weights_after_one_iteration(q):
     """The Fisher matrix has rank one: p(1 − p) w wᵀ with w = ∇(f_1 − f_0)."""
