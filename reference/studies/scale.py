@@ -65,7 +65,7 @@ AXES = {
 }
 POINTS = tuple(dict.fromkeys(point for axis in AXES.values() for point in axis))
 SIZES = {
-    "quick": (Point(200, 1, 16, seeds=1, attacked=5, shown=10, judges=200),),
+    "quick": (Point(200, 1, 16, seeds=1, attacked=2, shown=3, judges=200),),
     "preview": tuple(Point(n, 20_000 // n, seeds=1, attacked=100, shown=300) for n in (1000, 5000)),
     "full": POINTS,
 }
