@@ -26,6 +26,7 @@ import numpy as onp
 from ..errors import InputError
 from ..experiment.figures import save
 from ..experiment.tables import grid
+from ..plumbing import process
 from ..plumbing.command import Parser, answer
 from ..plumbing.files import check_writable, write_json
 from . import growth
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def request() -> int:
         args = parser.parse_args(argv)
         if args.worker:
+            process.end_with_parent()
             task = json.loads(args.worker)
             pin(task.pop("threads"))
             print(json.dumps(work(**task)))
@@ -108,7 +110,9 @@ def child(threads: int, **task):
     command = [sys.executable, "-m", "reference.bench", "--worker", json.dumps(task | {"threads": threads})]
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise InputError(f"the process that measures with {threads} thread(s) ended early, for the reason above")
+        raise InputError(
+            f"the process that measures with {threads} thread(s) ended early, with exit status {done.returncode}"
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..plumbing.process import end_with_parent
 from .adapter import CHOICES, Adapter
 from .cases import VERSION, decode, encode, tree_map
 from .judge import AdapterError, Missing, Plain, clean, local, misnamed
@@ -242,6 +243,7 @@ def _end(pid: int) -> None:
 def _serve(pipe, spec: str | Callable[[], Any]) -> None:
     with contextlib.suppress(AttributeError, OSError):
         os.setsid()  # what it starts ends with it
+    end_with_parent()
     os.dup2(2, 1)  # whatever it prints, and by whatever way, is no part of the report
 
     def send(status, content):

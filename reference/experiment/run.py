@@ -16,7 +16,7 @@ from ..attacks import carlini_wagner, ddn, deepfool, high_confidence, projected_
 from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params
 from ..data import Digits, Split, load, load_idx
-from ..errors import InputError
+from ..errors import InputError, check_labels
 from ..method import steps as definitions
 from ..method.numerics import predict
 from ..method.settings import Training
@@ -59,7 +59,11 @@ class Outcome:
 
 def digits(side: int, folder: str | Path | None = None, full: bool = False) -> Digits:
     """The embedded digits, the 5,000 or all of MNIST, or another set from the user's `folder`."""
-    return load(side, full=full) if folder is None else load_idx(folder, side)
+    if folder is None:
+        return load(side, full=full)
+    found = load_idx(folder, side)
+    check_labels(found.test.y, int(found.train.y.max()) + 1, name="test labels")
+    return found
 
 
 def with_epochs(training: Training, epochs: int) -> Training:
@@ -180,9 +184,8 @@ def attack_shown(model, x, y) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
     return found.images[rows], predict(model.logits(found.images[rows])), y[rows]
 
 
-def judge_looks(outcomes: Sequence[Outcome], train: Split) -> list[Outcome]:
-    """The outcomes with what the stand-in, trained on `train`, sees in their attacked images."""
-    stand_in = StandIn(*train)
+def judge_looks(outcomes: Sequence[Outcome], stand_in: StandIn) -> list[Outcome]:
+    """The outcomes with what the stand-in sees in their attacked images."""
 
     def changed(images, taken_for, labels):
         if not len(images):
@@ -210,6 +213,7 @@ def run_all(
     What a run raises is raised here, and `ChildProcessError` if its process died; the other runs are ended then, as
     they are on Ctrl-C.
     """
+    stand_in = StandIn(*digits(plan.side, folder, plan.full).train)  # if there is no room for it, this fails now
     waiting = [(name, seed) for seed in range(plan.seeds) for name in plan.defences]
     waiting.sort(key=lambda task: task[0] != "critic")  # it takes longest: nothing waits for it at the end
     source = folder
@@ -225,4 +229,4 @@ def run_all(
         tasks[f"{name}, seed {seed}"] = plan, name, seed, checkpoint, True, source
     outcomes = executors.run_all(run, tasks, jobs, report=report or (lambda *_: None), cluster=cluster)
     ordered = [outcomes[f"{name}, seed {seed}"] for name in plan.defences for seed in range(plan.seeds)]
-    return judge_looks(ordered, digits(plan.side, folder, plan.full).train)
+    return judge_looks(ordered, stand_in)

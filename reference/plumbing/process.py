@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 
 ENDED = 128 + 15
@@ -70,8 +71,16 @@ def _quiet_interrupt(kind, error, traceback) -> None:
 
 def end_with_parent() -> None:
     """End this worker at once when the process that started it is gone."""
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(ENDED)), daemon=True).start()
+    parent, number = multiprocessing.parent_process(), os.getppid()
+
+    def watch():
+        if parent is not None:
+            parent.join()
+        while parent is None and os.getppid() == number:  # where another program would have started this one
+            time.sleep(0.5)
+        os._exit(ENDED)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def cores() -> int:

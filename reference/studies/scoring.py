@@ -19,6 +19,7 @@ from scipy import stats
 from ..errors import InputError
 from ..experiment.standin import UNSURE, kinds
 from ..experiment.tables import NAMES, PEOPLE, grid
+from ..plumbing.command import one_line
 from ..plumbing.files import content_of, read_json
 
 KEY, ANSWERS = "survey key", "survey answers"
@@ -74,6 +75,7 @@ def read_key(about: dict, path: str | Path = "key") -> Key:
         items = [(item["defence"] + "", item["original"] + 0, item["taken_for"] + 0) for item in about["items"]]
         texts = about["data"] + about["images"] + about["attack"] + "".join(about["defences"])
         errors = [100 * error for error in about["stand_ins"].values()]
+        "".join(about["stand_in_answers"][name] for name in about["stand_ins"])
         columns = [onp.array(column) for column in zip(*items, strict=True)]
         if not texts or not {"", *about["defences"]} == set(columns[0]) or not onp.isfinite(errors).all():
             raise ValueError("its images are not those of its defences and some checks")
@@ -83,12 +85,16 @@ def read_key(about: dict, path: str | Path = "key") -> Key:
 def read_answers(value: dict, key: Key, path: str | Path = "answers") -> Sheet:
     """One annotator's answers from their file's content; `InputError` if they don't fit or fail the checks."""
     if value.get("fingerprint") != key.fingerprint:
-        raise InputError(f"{path} belongs to another survey ({value.get('fingerprint')}, not {key.fingerprint})")
+        raise InputError(
+            f"{path} belongs to another survey ({str(value.get('fingerprint'))[:40]!r}, not {key.fingerprint})"
+        )
     n, text = len(key.original), value.get("answers")
     if not isinstance(text, str) or not re.fullmatch(f"[0-9?]{{{n}}}", text):
         raise InputError(f"{path} does not hold {n} answers, each a digit or ?")
     if not isinstance(value.get("annotator"), str):
         raise InputError(f"{path} does not say who answered")
+    if value["annotator"].startswith(STAND_IN) and key.about["stand_in_answers"].get(value["annotator"]) != text:
+        raise InputError(f"{path} claims to be a stand-in, and holds other answers")
     answers = onp.array([UNSURE if answer == "?" else int(answer) for answer in text])
     checks = key.defence == ""
     right = int(onp.sum(answers[checks] == key.original[checks]))
@@ -113,7 +119,10 @@ def collect(paths: Sequence[str | Path]) -> tuple[Key, list[Sheet], dict[str, st
     keys = [path for path, value in values.items() if value["kind"] == KEY]
     if len(keys) != 1:
         found = " and ".join(keys) or "none"
-        raise InputError(f"give exactly one key among the files (found: {found}), the key.json that `make` wrote")
+        damaged = "".join(f"; {why}" for path, why in rejected.items() if "key" in Path(path).name)
+        raise InputError(
+            f"give exactly one key among the files (found: {found}), the key.json that `make` wrote{damaged}"
+        )
     key = read_key(values.pop(keys[0]), keys[0])
     sheets: dict[str, Sheet] = {}
     for path, value in values.items():
@@ -179,7 +188,11 @@ def score(paths: Sequence[str | Path]) -> dict:
         groups["stand_in" if sheet.annotator in key.about["stand_ins"] else "people"].append(sheet)
     return {
         "fingerprint": key.fingerprint,
-        "survey": {name: value for name, value in key.about.items() if name not in ("items", "fingerprint", "kind")},
+        "survey": {
+            name: value
+            for name, value in key.about.items()
+            if name not in ("items", "fingerprint", "kind", "stand_in_answers")
+        },
         **{name: tally(group, key) if group else None for name, group in groups.items()},
         "rejected": rejected,
         "published": {"what": "Matyasko & Chau 2018, MTurk: % changed, % unchanged", "values": PEOPLE},
@@ -208,7 +221,7 @@ def as_text(result: dict) -> str:
         "label. In brackets Wilson's 95 % interval, answers taken as independent: with several per image too narrow. "
         "Published: Matyasko & Chau 2018, annotators on MTurk, full-scale MNIST.",
     ]
-    blocks += [f"Rejected: {why}." for why in result["rejected"].values()]
+    blocks += [f"Rejected: {one_line(why, 300)}." for why in result["rejected"].values()]
     return "\n\n".join(blocks)
 
 

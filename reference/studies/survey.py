@@ -85,6 +85,7 @@ def make(out: Path, results: Path, images: int = 20, checks: int = 10, seed: int
     pixels, items = pixels[order], [items[i] for i in order]
     stand_in = StandIn(*data.train)
     errors = {STAND_IN + name: error for name, error in stand_in.errors(*data.test).items()}
+    labels = {STAND_IN + name: "".join(map(str, found)) for name, found in stand_in.labels(pixels / 255).items()}
     key: dict = {
         "kind": KEY,
         "data": f"{data.source}, {data.side}×{data.side}",
@@ -94,6 +95,7 @@ def make(out: Path, results: Path, images: int = 20, checks: int = 10, seed: int
         "seed": seed,
         "defences": list(networks),
         "stand_ins": errors,
+        "stand_in_answers": labels,
         "pixels": hashlib.sha256(pixels.tobytes()).hexdigest(),
         "items": items,
     }
@@ -103,9 +105,9 @@ def make(out: Path, results: Path, images: int = 20, checks: int = 10, seed: int
         raise InputError(f"{kept} is another survey's, and its answers need it: choose another --out, or remove it")
     write_json(kept, key)
     write_text(out / PAGE.name, page(pixels, key["fingerprint"]))
-    for name, labels in stand_in.labels(pixels / 255).items():
-        answers = {"kind": ANSWERS, "fingerprint": key["fingerprint"], "annotator": STAND_IN + name}
-        write_json(out / f"stand-in-{name.replace(' ', '-')}.json", answers | {"answers": "".join(map(str, labels))})
+    for name, text in labels.items():
+        answers = {"kind": ANSWERS, "fingerprint": key["fingerprint"], "annotator": name, "answers": text}
+        write_json(out / f"stand-in-{name.removeprefix(STAND_IN).replace(' ', '-')}.json", answers)
 
 
 def load_networks(results: Path, folder: Path | None = None) -> tuple[dict[str, Params], Digits]:

@@ -61,7 +61,7 @@ def test_processes_change_nothing(tmp_path):
     two = run_all(plan, tmp_path / "two", 2, report=lambda *message: heard.append(message))
     order = [(name, seed) for name in plan.defences for seed in range(2)]
     assert [(o.defence, o.seed) for o in two] == order
-    here = judge_looks([run(plan, name, seed, None, False, None) for name, seed in order], load(14).train)
+    here = judge_looks([run(plan, name, seed, None, False, None) for name, seed in order], StandIn(*load(14).train))
     for a, b in zip(two, here, strict=True):
         assert_same(a, b)
         assert min(a.seconds.values()) > 0 and {"training", "strongest", "projected gradient"} < a.seconds.keys()
@@ -96,7 +96,7 @@ def test_what_an_outcome_holds():
     images, taken_for, labels = o.attacked
     assert 0 < len(images) <= 20 and images.shape[1] == 196 and (taken_for != labels).all() and o.looks == {}
     shares = StandIn(*digits.train).labels(images)
-    looks = judge_looks([o], digits.train)[0].looks
+    looks = judge_looks([o], StandIn(*digits.train))[0].looks
     assert looks == {name: np.mean(found == taken_for) for name, found in shares.items()}
     assert np.array_equal(o.sheet["y"], np.arange(10)) and o.sheet["x"].shape == (10, 196)
     assert all(np.array_equal(x[np.flatnonzero(y == digit)[0]], o.sheet["x"][digit]) for digit in range(10))

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,26 @@ def test_a_signal_among_the_imports_is_one_line(name):
     done = run(f"from reference.plumbing import process; process.begin(); os.kill(os.getpid(), signal.{name})".replace(
         "signal.", "__import__('signal')."))  # fmt: skip
     assert done.returncode == 128 + getattr(signal, name) and done.stderr == "\ninterrupted\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self"), reason="needs /proc")
+def test_a_worker_started_by_another_program_ends_with_it():
+    """As the benchmark starts its workers."""
+    worker = "from reference.plumbing import process; import time; process.end_with_parent(); print(1); time.sleep(60)"
+    start = f"import subprocess, sys; w = subprocess.Popen([sys.executable, '-uc', {worker!r}], stdout=subprocess.PIPE)"
+    parent = subprocess.Popen(
+        [sys.executable, "-uc", f"{start}; w.stdout.readline(); print(w.pid); w.wait()"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    pid = parent.stdout.readline().strip()
+    parent.kill()
+    parent.communicate()
+    until = time.monotonic() + 10
+    while os.path.exists(f"/proc/{pid}") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert pid and not os.path.exists(f"/proc/{pid}")
 
 
 COMMANDS = ["demo.py", *(f"-m reference.{name}" for name in ("conformance", "lessons", "studies", "bench"))]

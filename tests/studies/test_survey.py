@@ -223,7 +223,7 @@ def test_what_make_refuses(defect, message, results, tmp_path, monkeypatch, caps
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"fingerprint": "0"}, "belongs to another survey (0, not "),
+        ({"fingerprint": "0"}, "belongs to another survey ('0', not "),
         ({"answers": "1" * 19}, "does not hold 20 answers"),
         ({"answers": "1" * 19 + " "}, "does not hold 20 answers"),
         ({"answers": "1" * 19 + "²"}, "does not hold 20 answers"),
@@ -239,6 +239,26 @@ def test_answers_that_do_not_fit_are_rejected(changes, message, key, made, tmp_p
     _, sheets, rejected = scoring.collect([bad, made / "key.json", good])
     assert [sheet.annotator for sheet in sheets] == ["good"]
     assert list(rejected) == [str(bad)] and message in rejected[str(bad)] and "\n" not in rejected[str(bad)]
+
+
+def test_nobody_passes_for_a_stand_in(key, made, tmp_path):
+    """Whichever file comes first."""
+    (name, text), *_ = key.about["stand_in_answers"].items()
+    false = write(tmp_path / "a.json", key, text_of(key.original), name)
+    true = made / f"stand-in-{name.removeprefix('stand-in: ').replace(' ', '-')}.json"
+    for files in ([false, true], [true, false]):
+        _, sheets, rejected = scoring.collect([made / "key.json", *files])
+        assert [sheet.file for sheet in sheets] == [str(true)] and "claims to be a stand-in" in rejected[str(false)]
+
+
+def test_what_strangers_write_is_printed_in_one_line_and_a_damaged_key_is_named(key, made, tmp_path):
+    write(tmp_path / "bad.json", key, text_of(key.original), "x", fingerprint="\x1b[31m\n" * 1000)
+    text = scoring.as_text(scoring.score([made / "key.json", tmp_path / "bad.json"]))
+    (line,) = [line for line in text.splitlines() if line.startswith("Rejected: ")]
+    assert "another survey" in line and "\x1b" not in line and len(line) < 400
+    (tmp_path / "key.json").write_text("{")
+    with pytest.raises(InputError, match=r"found: none\).*key.json is damaged"):
+        scoring.collect([tmp_path / "key.json"])
 
 
 def test_other_files_are_rejected_and_one_key_is_needed(key, made, tmp_path):
@@ -451,6 +471,8 @@ def test_the_exit_status_says_what_went_wrong(error, code, monkeypatch, capsys):
     + [
         ("defences", 5),
         ("stand_ins", None),
+        ("stand_in_answers", None),
+        ("stand_in_answers", {}),
         ("stand_ins", {"a": "x"}),
         ("data", 1),
         ("images", None),
