@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from ..experiment import figures
-from ..experiment.plans import DEMO
+from ..experiment.plans import DEMO, STUDIED
 from ..experiment.state import State
 from ..method import network
 from ..method.adam import Adam
@@ -38,7 +38,7 @@ def problem(seed: int = 0, **size: int) -> Problem:
     at = BASE | size
     n, k, rng = at["batch"], at["classes"], onp.random.default_rng(seed)
     hidden = (at["width"],) * at["depth"]
-    defence = replace(DEMO.defences["critic"], generator=Generator(iterations=at["iterations"]))
+    defence = replace(STUDIED["critic"], generator=Generator(iterations=at["iterations"]))
     plan = replace(DEMO, training=replace(DEMO.training, hidden=hidden, batch=n), defences={"critic": defence})
     params, critic = (network.init(rng, (PIXELS, *widths, k)) for widths in (hidden, defence.hidden))
     running = RunningConfidence(onp.full(k, 0.9999, onp.float32), onp.full(k, 0.9999, onp.float32))

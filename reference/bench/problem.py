@@ -9,7 +9,7 @@ import numpy as onp
 
 from ..data import Digits, Split, load
 from ..errors import InputError
-from ..experiment.plans import DEMO, PAPER, QUICK, Experiment
+from ..experiment.plans import DEMO, PAPER, QUICK, STUDIED, Experiment
 from ..experiment.state import State
 from ..experiment.train import train
 from ..method import critic, network, objectives, steps
@@ -18,8 +18,8 @@ from ..method.generator import linearise_log_prob, newton_step
 from ..method.numerics import pick, predict, sigmoid, softmax
 from ..method.settings import Generator
 
-TINY = replace(DEMO.defences["critic"], hidden=(32,), generator=Generator(iterations=1))
-SCALES = {"demo": DEMO, "paper": PAPER, "quick": replace(QUICK, defences={"critic": TINY})}
+TINY = replace(STUDIED["critic"], hidden=(32,), generator=Generator(iterations=1))
+SCALES = {"demo": replace(DEMO, defences=STUDIED), "paper": PAPER, "quick": replace(QUICK, defences={"critic": TINY})}
 EPOCHS = {"demo": 20, "paper": 2, "quick": 1}
 """After pre-training, before anything is timed."""
 

@@ -146,7 +146,7 @@ def tasks(size: Size):
     found = []
     for prefix, critic, training, count, measured in (
         (TOY, plans.TOY_CRITIC, size.toy, size.toy_seeds, ()),
-        (DIGITS, plans.DEMO.defences["critic"], size.digits.training, size.digits.seeds, size.digits.images),
+        (DIGITS, plans.STUDIED["critic"], size.digits.training, size.digits.seeds, size.digits.images),
     ):
         for seed in range(count):
             for name in size.generators:

@@ -41,7 +41,7 @@ from ..data import Digits
 from ..errors import DivergenceError
 from ..experiment.evaluate import calibration_error, evaluate
 from ..experiment.figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
-from ..experiment.plans import DEMO
+from ..experiment.plans import STUDIED
 from ..experiment.run import SHEET_CONFIDENCE
 from ..experiment.tables import grid
 from ..experiment.train import error
@@ -135,7 +135,7 @@ def auc(clean, attacked) -> float:
 
 
 def tasks(size: Size):
-    settings = replace(DEMO.defences["critic"], hidden=size.training.hidden)
+    settings = replace(STUDIED["critic"], hidden=size.training.hidden)
     return [
         ({"name": name, "seed": seed, "settings": repr((settings, CASES[name], size))}, (name, settings, size, seed))
         for seed in range(size.seeds)

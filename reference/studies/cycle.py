@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from ..by_hand import steps as by_hand
 from ..experiment.figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
-from ..experiment.plans import DEMO
+from ..experiment.plans import STUDIED
 from ..experiment.state import State
 from ..experiment.tables import grid
 from ..experiment.train import train
@@ -44,7 +44,7 @@ def attached(params, generated, x, y, critic_params, noise, s: AdversaryCritic):
 
 
 def tasks(size: Size):
-    defences = {name: replace(DEMO.defences["critic"], cycle_weight=beta) for name, beta in CASES.items()}
+    defences = {name: replace(STUDIED["critic"], cycle_weight=beta) for name, beta in CASES.items()}
     return [
         ({"name": name, "seed": seed, "settings": repr((defence, size))}, (name, defence, size, seed))
         for seed in range(size.seeds)

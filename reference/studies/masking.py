@@ -28,7 +28,7 @@ from ..attacks import AttackWarning, Model, projected_gradient, strongest
 from ..attacks.result import clip
 from ..by_hand.model import from_params
 from ..experiment.figures import FONT, caption, look, plain
-from ..experiment.plans import DEMO, LONG
+from ..experiment.plans import LONG, STUDIED
 from ..experiment.tables import NAMES, grid
 from ..experiment.train import train
 from ..method.numerics import norm, one_hot, predict, softmax
@@ -38,8 +38,8 @@ from .study import DIGIT_SIZES, Records, Size, by_name, digits, entry, mean, val
 
 SIZES = {
     "quick": (Size(DIGIT_SIZES["quick"].training, 1, 10), ("undefended",)),
-    "preview": (Size(DIGIT_SIZES["preview"].training, 1, 100), DEMO.defences),
-    "full": (Size(LONG.training, LONG.seeds, 300), DEMO.defences),
+    "preview": (Size(DIGIT_SIZES["preview"].training, 1, 100), STUDIED),
+    "full": (Size(LONG.training, LONG.seeds, 300), STUDIED),
 }
 """Size, and the defences asked about."""
 RADIUS, RADII = 1.0, (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -54,7 +54,7 @@ CHECKS = {
 def tasks(of):
     size, names = of
     return [
-        ({"name": NAMES[name], "seed": seed, "settings": repr((DEMO.defences[name], size))}, (name, size, seed))
+        ({"name": NAMES[name], "seed": seed, "settings": repr((STUDIED[name], size))}, (name, size, seed))
         for seed in range(size.seeds)
         for name in names
     ]
@@ -66,7 +66,7 @@ def measure(name: str, size: Size, seed: int) -> dict:
     def trained(defence: Defence, seed: int):
         return train(data, defence, size.training, seed).params
 
-    params, other = trained(DEMO.defences[name], seed), trained(DEMO.defences["multi-step"], (seed + 1) % LONG.seeds)
+    params, other = trained(STUDIED[name], seed), trained(STUDIED["multi-step"], (seed + 1) % LONG.seeds)
     x, y = data.test.x[: size.images], data.test.y[: size.images]
     model = from_params(params)
     with warnings.catch_warnings():

@@ -6,7 +6,7 @@ the cross-entropy of test images: one each from several starts, among them every
 several starts.  A search yields lower bounds, so both are also taken over a finite set of shared perturbations (zero,
 the shared one found, and those found for the first images), where the two maxima are exact.
 
-Networks: the paper's defences at their settings for robustness (`plans.ROBUST`); and trained on eq. 1 itself,
+Networks: the paper's defences at their settings for robustness (`plans.STUDIED_ROBUST`); and trained on eq. 1 itself,
 the loss at x + r alone, with r from 5 steps of projected gradient in each batch, one each or one shared by the batch.
 
 Reach of a perturbation: [L(x + r) − L(x)] / [L(x + r*) − L(x)], means over images, r* the strongest found for each.
@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params as as_model
 from ..experiment.figures import COLOURS, FONT, MARKERS, caption, look, plain
-from ..experiment.plans import ROBUST
+from ..experiment.plans import STUDIED_ROBUST
 from ..experiment.state import State
 from ..experiment.tables import NAMES, grid
 from ..experiment.train import error, train
@@ -46,7 +46,9 @@ RADIUS = 1.0
 STEPS = 5
 """Of projected gradient in training."""
 EACH, SHARED = "worst case, one each", "worst case, shared"
-NETWORKS: dict[str, Defence] = {NAMES[name]: defence for name, defence in ROBUST.items() if name != "multi-step"}
+NETWORKS: dict[str, Defence] = {
+    NAMES[name]: defence for name, defence in STUDIED_ROBUST.items() if name != "multi-step"
+}
 NETWORKS |= {name: AdversarialTraining(RADIUS, "l2") for name in (EACH, SHARED)}
 OWN = {
     "adversarial training": "fast gradient",
@@ -96,11 +98,11 @@ def perturbations(state: State, x, y, rng: onp.random.Generator) -> dict[str, on
     own = one_hot(y, k, x.dtype)
     j = onp.where(own, -onp.inf, z + RADIUS * gaps).argmax(axis=1)  # 1 − f_y is the same for all of them
     generator = by_hand.ClassifierStep(state.params, x)
-    generator.attack(state.running, ROBUST["critic"].generator)
+    generator.attack(state.running, STUDIED_ROBUST["critic"].generator)
     start = rng.standard_normal(x.shape, dtype=x.dtype)
     found = {
         "fast gradient": gradient_step(f, x, y, RADIUS, "l2"),
-        "virtual direction": virtual_direction(f, x, start, ROBUST["virtual"].xi),
+        "virtual direction": virtual_direction(f, x, start, STUDIED_ROBUST["virtual"].xi),
         "linearised margin": pull_back(one_hot(j, k, x.dtype) - own),
         "critic's attack": generator.images - x,
         f"{STEPS} steps": worst_perturbation(f, x, y, RADIUS, iterations=STEPS),

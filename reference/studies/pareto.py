@@ -20,7 +20,7 @@ import numpy as onp
 from matplotlib.figure import Figure
 
 from ..experiment.figures import FONT, caption, look, plain
-from ..experiment.plans import DEMO
+from ..experiment.plans import STUDIED
 from ..experiment.tables import grid
 from ..experiment.train import train
 from ..method.settings import AdversarialTraining, Defence, Margin, Undefended, VirtualAdversarial
@@ -35,7 +35,7 @@ FAMILIES: dict[str, dict[float, Defence]] = {
     "adversarial training": {e: AdversarialTraining(e, "l2") for e in (0.35, 0.7, 1.0, 1.5, 2.0)},
     "virtual adversarial": {e: VirtualAdversarial(e) for e in (0.35, 0.7, 1.0, 1.5, 2.0)},
     "margin": {e: Margin(e) for e in (0.15, 0.3, 0.5, 0.65, 0.8)},
-    "adversary critic": {w: replace(DEMO.defences["critic"], critic_weight=w) for w in (0.125, 0.25, 0.5, 1.0, 2.0)},
+    "adversary critic": {w: replace(STUDIED["critic"], critic_weight=w) for w in (0.125, 0.25, 0.5, 1.0, 2.0)},
     "adversarial training, L∞": {e: AdversarialTraining(e, "linf") for e in (0.025, 0.05, 0.1, 0.15, 0.2)},
 }
 MEASURES = {"deepfool": "DeepFool", "high_confidence": "the high-confidence attack"}

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from ..by_hand import steps as by_hand
 from ..data import Split
 from ..experiment.figures import FONT, caption, look, plain
-from ..experiment.plans import DEMO, QUICK
+from ..experiment.plans import DEMO, QUICK, STUDIED
 from ..experiment.run import with_epochs
 from ..experiment.tables import grid
 from ..experiment.train import error, train
@@ -55,8 +55,8 @@ SIZES = {
 METHODS = {
     "cross-entropy": Undefended(),
     "weight decay": Undefended(),
-    "virtual adversarial": DEMO.defences["virtual"],
-    "adversary critic": DEMO.defences["critic"],
+    "virtual adversarial": STUDIED["virtual"],
+    "adversary critic": STUDIED["critic"],
 }
 
 

@@ -29,7 +29,7 @@ from ..attacks import high_confidence
 from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params
 from ..experiment.figures import BLUE, FONT, MARKERS, ORANGE, caption, plain
-from ..experiment.plans import DEMO
+from ..experiment.plans import STUDIED
 from ..experiment.run import SHEET_CONFIDENCE
 from ..experiment.standin import StandIn
 from ..experiment.state import State
@@ -44,7 +44,7 @@ from .study import DIGIT_SIZES, Records, Size, by_name, digits, entry, mean, tol
 
 SIZES = DIGIT_SIZES
 
-WEIGHT = DEMO.defences["critic"].critic_weight
+WEIGHT = STUDIED["critic"].critic_weight
 CASES = {
     "neither, no cycle": (0.0, 0.0),
     "neither": (0.0, 0.0),
@@ -72,7 +72,7 @@ def unlike(weight: float):
 
 
 def tasks(size: Size):
-    method = DEMO.defences["critic"]
+    method = STUDIED["critic"]
     defences = dict.fromkeys(CASES, method) | {"neither, no cycle": replace(method, cycle_weight=0.0)}
     return [
         ({"name": name, "seed": seed, "settings": repr((s, CASES[name], size))}, (s, *CASES[name], size, seed))

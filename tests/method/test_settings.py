@@ -1,5 +1,7 @@
 """Settings refuse what would quietly train another method; plans scale to another side."""
 
+from dataclasses import replace
+
 import pytest
 
 from reference.errors import InputError
@@ -42,14 +44,15 @@ def test_a_wrong_setting_is_refused_by_name(kind, wrong):
 
 
 def test_l2_lengths_scale_with_the_side_and_others_do_not():
-    plan = plans.at_side(plans.DEMO, 28)
-    assert plan.side == 28 and plan.training == plans.DEMO.training
-    assert plan.radii == tuple(2 * radius for radius in plans.DEMO.radii)
-    for name in ("virtual", "margin"):
-        assert plan.defences[name].epsilon == 2 * plans.DEMO.defences[name].epsilon
-    for name in ("undefended", "adversarial", "critic"):  # the demo's adversarial training steps in L∞
-        assert plan.defences[name] == plans.DEMO.defences[name]
-    assert plans.at_side(plan, 14) == plans.DEMO
+    small = replace(plans.DEMO, defences=plans.DEMO.defences | {"L∞": S.AdversarialTraining(0.1), "L2": S.Margin(0.5)})
+    plan = plans.at_side(small, 28)
+    assert plan.side == 28 and plan.training == small.training
+    assert plan.radii == tuple(2 * radius for radius in small.radii)
+    for name in ("virtual", "L2"):
+        assert plan.defences[name].epsilon == 2 * small.defences[name].epsilon
+    for name in ("undefended", "L∞", "critic"):
+        assert plan.defences[name] == small.defences[name]
+    assert plans.at_side(plan, 14) == small
 
 
 def test_the_paper_s_plan_is_the_authors_configuration():

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from reference.experiment.plans import DEMO, FULL
+from reference.experiment.plans import FULL, STUDIED
 from reference.studies import scale
 
 VARIES = {"training images": {"images", "epochs"}, "epochs": {"epochs"}, "width": {"width"}, "side": {"side"}}
@@ -29,7 +29,7 @@ def test_every_point_is_trained_with_each_of_its_seeds():
 
 
 def test_the_critic_is_the_demos_and_the_authors():
-    assert scale.defences(scale.BASE)["critic"] == DEMO.defences["critic"]
+    assert scale.defences(scale.BASE)["critic"] == STUDIED["critic"]
     assert scale.defences(scale.LARGE)["critic"] == FULL.defences["critic"]
 
 

@@ -335,12 +335,12 @@ def seek(name: str, tries: int = 200) -> tuple[int, tuple[int, ...]]:
 def train_checkpoint() -> dict[str, np.ndarray]:
     """A small classifier trained with the adversary critic, ten test digits it knows and two that it does not."""
     from ...data import load
-    from ...experiment.plans import DEMO
+    from ...experiment.plans import DEMO, STUDIED
     from ...experiment.train import train
     from ...method.network import logits
 
     data = load(14)
-    defence = replace(DEMO.defences["critic"], hidden=(32,))
+    defence = replace(STUDIED["critic"], hidden=(32,))
     state = train(data, defence, replace(DEMO.training, hidden=(32,), epochs=30, halve_every=12))
     x, y = data.test
     right = logits(state.params, x).argmax(axis=1) == y
