@@ -77,6 +77,24 @@ def test_processes_change_nothing(tmp_path):
         assert_same(a, b)
 
 
+def test_what_cannot_end_well_does_not_begin(tmp_path, monkeypatch):
+    """No room for the stand-in, or test labels that training never saw: said before anything is trained."""
+
+    def no_room(*_):
+        raise MemoryError("93 MiB")
+
+    monkeypatch.setattr(experiment.executors, "run_all", lambda *_, **__: pytest.fail("it began"))
+    monkeypatch.setattr(experiment, "StandIn", no_room)
+    with pytest.raises(MemoryError):
+        run_all(TINY, tmp_path, 1)
+    data = load(14)
+    few = data.train.y < 5
+    data = data._replace(train=Split(data.train.x[few], data.train.y[few]))
+    monkeypatch.setattr(experiment, "load_idx", lambda *_: data)
+    with pytest.raises(InputError, match="test labels must be in 0..4, got 0..9"):
+        run_all(TINY, tmp_path, 1, folder=tmp_path)
+
+
 def test_what_an_outcome_holds():
     o = run(TINY, "undefended", 0, None, False, None)
     digits = load(14)
