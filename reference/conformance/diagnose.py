@@ -1,31 +1,40 @@
-"""What a wrong answer looks like, in order: its form, a constant factor, a known mistake."""
+"""What a wrong answer looks like, in order: its form, a constant factor, a known mistake, a sum of several."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
 from .cases import Case, flatten
 from .judge import FLOOR, TOLERANCE, Result, distance
 
-STORED = 5e-6
-"""The stored answers of mistakes have six digits."""
-NEAR = 1e-2
+NEAR = {"float64": 1e-3, "float32": 1e-2}
 """An answer is a mistake's if it is this much nearer to the mistake's answer than the mistake's is to the right one."""
+DECISIVE = 4
+"""By how many tolerances a mistake must move an array of an answer to be recognised by it."""
+ENOUGH = 12
+"""Numbers that an answer must have for a sum of mistakes to be recognised by it; a few numbers are many sums."""
+Arrays = Mapping[str, np.ndarray]
 
 
 def diagnose(results: Sequence[Result], dtype: str) -> list[str]:
     """Fill in `findings` and `mistakes` of the failed results -> the mistakes that explain them, the best first.
 
-    A mistake explains a failed case if it gives the same wrong answer, and is contradicted by a case that it would
-    have failed.  The one that explains the most beyond its contradictions is named, then the one that explains the
-    most of the rest, and so on: mistakes in different terms are found side by side.
+    A mistake explains a failed case if it gives the same wrong answer, and is contradicted by a case that it would have
+    failed and that passes, or by another wrong answer to a case of the same term.  The one that explains the most
+    beyond its contradictions is named, then the one that explains the most of the rest, and so on: mistakes in
+    different terms are found side by side.  A name must explain the first difference that is left, or two failures, and
+    move one of the answers by more than `DECISIVE`.  Mistakes that act in one gradient at once are found by their sum.
     """
     judged = [r for r in results if r.status in ("passed", "failed", "known") and r.got]
     failed = [r for r in judged if r.status != "passed"]
-    explains: dict[str, set[str]] = {}
+    cases = {r.case.id: r.case for r in failed}
+    explains: dict[tuple[str, ...], set[str]] = {}
+    decisive: set[str] = set()
     against: dict[str, int] = {}
+    elsewhere: dict[str, list[Case]] = {}
     for result in judged:
         expected = flatten(result.case.expected)
         for name, wrong in result.case.mistakes.items():
@@ -35,37 +44,93 @@ def diagnose(results: Sequence[Result], dtype: str) -> list[str]:
                     distance(wrong, expected) > 10 * (result.case.tolerance or TOLERANCE[dtype])
                 )
             elif matches(result.got, wrong, expected, dtype):
-                explains.setdefault(name, set()).add(result.case.id)
+                explains.setdefault((name,), set()).add(result.case.id)
+                decisive |= {name} if distance(wrong, expected) > DECISIVE * TOLERANCE[dtype] else set()
+            else:
+                elsewhere.setdefault(name, []).append(result.case)
+    explains = {names: ids for names, ids in explains.items() if decisive.issuperset(names)}
+    alone = {id for ids in explains.values() for id in ids}
+    for (name,), ids in explains.items():  # another wrong answer in the same term, which nothing explains
+        same = {cases[id].term for id in ids}
+        against[name] = against.get(name, 0) + sum(
+            case.id not in alone and case.term in same for case in elsewhere.get(name, ())
+        )
     for result in failed:
         result.findings = form(result) + factor(result)
-    named, rest = [], {r.case.id for r in failed}
-    while True:
-        scored = {name: len(ids & rest) - against.get(name, 0) for name, ids in explains.items() if ids & rest}
+        for names in sums(result, dtype) if result.case.id not in alone else ():
+            explains.setdefault(names, set()).add(result.case.id)
+    named, rest = [], [r.case.id for r in sorted(failed, key=first)]
+    while rest:
+        scored = {
+            names: len(ids.intersection(rest)) - max(against.get(name, 0) for name in names)
+            for names, ids in explains.items()
+            if rest[0] in ids or len(ids.intersection(rest)) > 1
+        }
+        scored = {names: score for names, score in scored.items() if score > 0}
         if not scored:
             break
-        # On equal terms, the one that explains the most in all, and then the one that stands first in the catalogue.
-        best = max(scored, key=lambda name: (scored[name], len(explains[name]), -list(explains).index(name)))
-        named.append(best)
-        rest -= explains[best]
+        # On equal terms one before several, then what explains the most in all, then the first in the catalogue.
+        order = list(explains)
+        best = max(scored, key=lambda n: (scored[n], -len(n), len(explains[n]), -order.index(n)))
+        named += [name for name in best if name not in named]
+        rest = [id for id in rest if id not in explains[best] and not untold(cases[id], best, cases, explains[best])]
     for result in failed:
-        mine = [name for name, ids in explains.items() if result.case.id in ids]
-        mine.sort(key=lambda name: (name not in named, against.get(name, 0) - len(explains[name])))
-        result.mistakes = mine
+        mine = [names for names, ids in explains.items() if result.case.id in ids]
+        mine.sort(key=lambda names: (not set(names) <= set(named), len(names), -len(explains[names])))
+        result.mistakes = [" + ".join(names) for names in mine]
     return named
 
 
-def matches(got, wrong, expected, dtype: str) -> bool:
-    """Whether `got` is nearer to `wrong` than 1 % of the way from the right answer, in every array."""
+def untold(case: Case, names: Sequence[str], cases: Mapping[str, Case], explained: Sequence[str]) -> bool:
+    """Whether a branch case keeps no answer of these mistakes because a case of its term that they explain has one."""
+    stored = any(name in case.mistakes for name in names)
+    return bool(case.flags) and not stored and case.term in {cases[id].term for id in explained}
+
+
+def first(result: Result) -> tuple[int, bool]:
+    """The order in which differences are looked at: the lowest level first, smooth cases before branches."""
+    return result.case.level, bool(result.case.flags)
+
+
+def matches(got: Arrays, wrong: Arrays, expected: Arrays, dtype: str) -> bool:
+    """Whether `got` is `wrong`, in every array as near as `NEAR` says, or the tolerance."""
     for name, right in expected.items():
         if right.dtype.kind != "f":
             if not np.array_equal(got[name], wrong[name]):
                 return False
             continue
         way, off = np.linalg.norm(wrong[name] - right), np.linalg.norm(got[name] - wrong[name])
-        rounding = max(TOLERANCE[dtype], STORED) * (np.linalg.norm(wrong[name]) + FLOOR)
-        if off > max(NEAR * way, rounding):
+        if off > max(NEAR[dtype] * way, TOLERANCE[dtype] * (np.linalg.norm(right) + FLOOR)):
             return False
     return True
+
+
+def sums(result: Result, dtype: str) -> list[tuple[str, ...]]:
+    """The pairs, or else triples, of known mistakes whose differences add up: got − right = Σ (wrong − right).
+
+    So it is where several routes of a gradient are cut at once.
+    """
+    expected = flatten(result.case.expected)
+    if any(a.dtype.kind != "f" for a in expected.values()) or sum(a.size for a in expected.values()) < ENOUGH:
+        return []
+
+    def joined(arrays: Arrays) -> np.ndarray:
+        return np.concatenate([np.asarray(arrays[name], float).ravel() for name in expected])
+
+    right = joined(expected)
+    off, allowed = joined(result.got) - right, TOLERANCE[dtype] * (np.linalg.norm(right) + FLOOR)
+    moves = {name: joined(flatten(wrong)) - right for name, wrong in result.case.mistakes.items()}
+    moves = {name: move for name, move in moves.items() if np.linalg.norm(move) > DECISIVE * allowed}
+    for many in (2, 3):
+        found = []
+        for names in combinations(moves, many):
+            parts = [moves[name] for name in names]
+            near = max(allowed, NEAR[dtype] * min(map(np.linalg.norm, parts)))
+            if np.linalg.norm(off - sum(parts)) <= near:
+                found.append(names)
+        if found:
+            return found
+    return []
 
 
 def form(result: Result) -> list[str]:

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -29,7 +30,7 @@ from reference.conformance.cases import (
     read,
 )
 from reference.conformance.diagnose import diagnose
-from reference.conformance.judge import TOLERANCE, Missing, calls, distance, judge, local
+from reference.conformance.judge import TOLERANCE, Missing, Plain, calls, distance, judge, local
 from reference.conformance.make import generate, measure, random_cases
 from reference.conformance.make.mistakes import BY_ID, MISTAKES, REWRITES
 from reference.conformance.make.variants import edited, variant, where
@@ -87,7 +88,7 @@ def test_carlini_and_wagner_s_attack_twice(dtype):
 )
 def test_mistakes_planted_in_pytorch_are_named(name):
     pytest.importorskip("torch", reason="PyTorch is optional")
-    failed, named = measure.planted(name)
+    failed, named = measure.planted(measure.PYTORCH[name])
     assert failed and named[0] == name
 
 
@@ -127,11 +128,19 @@ def pose(name):
     return lambda case: case.mistakes.get(name, case.expected)
 
 
+TWINS = {"indicator-not-cumulative", "indicator-cumulative-forwards-only"}
+"""Known mistakes that give the same gradients where few steps are made."""
+
+
 @pytest.mark.parametrize("name", BY_ID)
-def test_every_mistake_fails_and_is_named_first(name):
+def test_every_mistake_fails_and_is_named_alone(name):
+    """And where the catalogue does not know it, no other is named in its place."""
     results = judge(CASES.values(), pose(name), {}, "float64")
     assert any(r.status == "failed" for r in results)
-    assert diagnose(results, "float64")[0] == name
+    assert diagnose(results, "float64") == [name]
+    for r in results:
+        r.case = replace(r.case, mistakes={other: a for other, a in r.case.mistakes.items() if other != name})
+    assert set(diagnose(results, "float64")) <= (TWINS if name in TWINS else set())
 
 
 def test_every_pair_of_mistakes_is_separated():
@@ -216,11 +225,6 @@ def test_levels_and_flags():
         if c.mistakes:
             worst = min(min(1, distance(flatten(m), flatten(c.expected))) for m in c.mistakes.values())
             assert worst == pytest.approx(c.smallest_distance, rel=0.02, abs=1e-5)
-
-
-def test_the_files_are_small():
-    size = sum(path.stat().st_size for path in FOLDER.glob("*.json"))
-    assert size < 1_000_000 and (FOLDER / "checkpoint.npz").stat().st_size < 1_500_000
 
 
 def test_the_catalogue_says_where():
@@ -350,6 +354,44 @@ def test_two_mistakes_in_different_terms_are_both_named():
 
     results = judge([c for c in SMOOTH if c.level < 5], both, {}, "float64")
     assert set(diagnose(results, "float64")) == {"cycle-input-attached", "penalty-one-sided"}
+
+
+def test_routes_cut_at_once_are_named_by_their_sum():
+    """The gradient without its second order and with a constant indicator, in every case that stores both."""
+    cut = {"second-order-term-dropped", "indicator-without-gradient"}
+
+    def answer(case):
+        if not cut <= case.mistakes.keys() or case.level != 4:
+            return case.expected
+        right = flatten(case.expected)
+        wrong = [flatten(case.mistakes[name]) for name in sorted(cut)]
+        return Plain({key: sum(w[key] for w in wrong) - a for key, a in right.items()})
+
+    results = judge([c for c in SMOOTH if c.level == 4], answer, {}, "float64")
+    failed = [r for r in results if r.status == "failed"]
+    assert len(failed) == 3
+    assert set(diagnose(results, "float64")) == cut and all(set(r.mistakes[0].split(" + ")) == cut for r in failed)
+
+
+@pytest.mark.parametrize("offset", [1e-8, 1e-6, 1e-4])
+def test_a_small_difference_is_no_mistake_that_moves_as_little(offset):
+    def nudged(case):
+        moved = {key: a + offset * (a.dtype.kind == "f") for key, a in flatten(case.expected).items()}
+        return Plain(moved)
+
+    assert diagnose(judge(SMOOTH, nudged, {}, "float64"), "float64") == []
+
+
+def test_a_name_explains_the_first_difference_or_two():
+    """One explained loss among 30 wrong ones, at a higher level than they, is a coincidence."""
+
+    def answer(case):
+        if case.id == "defences-loss-margin":
+            return next(iter(case.mistakes.values()))
+        return Plain({key: 1.5 * a if a.dtype.kind == "f" else a for key, a in flatten(case.expected).items()})
+
+    results = judge([c for c in SMOOTH if c.term in ("cross-entropy", "scores") or c.level == 3], answer, {}, "float64")
+    assert diagnose(results, "float64") == []
 
 
 def test_an_unknown_mistake_is_not_named():

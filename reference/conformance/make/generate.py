@@ -21,7 +21,7 @@ from ...errors import InputError
 from ...plumbing.command import Parser, answer
 from ...plumbing.files import save_npz, write_text
 from ..adapter import CHOICES
-from ..cases import ARRAYS, FOLDER, TERMS, VERSION, cast, encode, flatten, tree_map
+from ..cases import ARRAYS, FOLDER, TERMS, VERSION, cast, encode, flatten
 from ..judge import distance
 from . import closed_forms
 from .mistakes import CHOICES_AS_CHANGES, MISTAKES, Mistake
@@ -258,15 +258,28 @@ def entry(p: Problem, row, expected, changed, mistakes, arrays, chosen: tuple[st
         "distinguishes": p.about if p.flags else f"the definition from {len(mistakes)} known mistakes",
         "inputs": arguments,
         "expected": encode(expected, arrays, id),
-        "mistakes": {name: encode(rounded(wrong), arrays, f"{id}/{name}") for name, wrong in mistakes.items()},
+        "mistakes": {n: encode(rounded(wrong, expected), arrays, f"{id}/{n}") for n, wrong in mistakes.items()},
         "smallest_distance": float(f"{min(size.values()):.3g}") if size else None,
     }
     return case | ({"tolerance": p.tolerance} if p.tolerance else {})
 
 
-def rounded(value):
-    """To six digits: enough to recognise an answer by."""
-    return tree_map(lambda a: np.vectorize(lambda v: float(f"{v:.6g}"))(a) if a.dtype.kind == "f" else a, value)
+def rounded(wrong, right):
+    """To the digits that a mistake is recognised by: a ten-thousandth of what it moves an array by, and five at least.
+
+    An array that it does not move is the right one.
+    """
+    if isinstance(wrong, dict):
+        return {name: rounded(part, right[name]) for name, part in wrong.items()}
+    if isinstance(wrong, list | tuple):
+        return type(wrong)(map(rounded, wrong, right))
+    if wrong.dtype.kind != "f":
+        return wrong
+    way, size = np.abs(wrong - right).max(initial=0), np.abs(wrong).max(initial=0)
+    if way <= 1e-12 * size:
+        return right
+    digits = int(np.clip(np.ceil(4 + np.log10(size / way)), 5, 17)) if size else 5
+    return np.vectorize(lambda v: float(f"{v:.{digits}g}"), otypes=[float])(wrong)
 
 
 def dumps(value, depth: int = 0) -> str:

@@ -1,9 +1,14 @@
-"""Plants every known mistake in the PyTorch adapter, and counts what is found.
+"""Plants mistakes in an adapter, and counts what is found.
 
-    python -m reference.conformance.make.measure [--only MISTAKE]
+    python -m reference.conformance.make.measure [--only MISTAKE]   each known mistake, in the PyTorch adapter
+    python -m reference.conformance.make.measure --outside          what the catalogue does not hold, in our adapters
 
-A planted mistake must be failed, and should be named first.  A call that runs none of the functions that a mistake
-changes is not made again.  Exit status 0 if all fail and 95 % are named first, 1 if not, 2 if nothing could be planted.
+A planted mistake must be failed, and should be named first.  Outside the catalogue are the mistakes marked `unseen`
+there, which must not get a wrong name, and pairs of known ones, of which both should be named.  A call that runs none
+of the functions that a mistake changes is not made again.
+
+Exit status 0 if all known ones fail and 95 % are named first, or outside if at most 1 % of the first names are wrong
+and both are named in 10 of 16 pairs; 1 if not; 2 if nothing could be planted.
 """
 
 from __future__ import annotations
@@ -12,47 +17,53 @@ import ast
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ...errors import InputError
 from ...plumbing.command import Parser, answer
 from ..cases import load
 from ..diagnose import diagnose
 from ..judge import AdapterError, Missing, calls, judge, local, question
-from .mistakes import BY_ID, MISTAKES
-from .variants import ROOT, Edit, variant
+from .mistakes import BY_ID, MISTAKES, UNSEEN, Mistake
+from .variants import ROOT, Edit, edited, variant
 
 PYTORCH = {m.id: m.pytorch for m in MISTAKES}
 """The planted edits of each mistake."""
 
-ADAPTER = "conformance.adapters.pytorch_adapter"
+PYTORCH_ADAPTER = ("conformance.adapters.pytorch_adapter", "adapter")
+OURS, BY_HAND = (("conformance.adapters.ours", name) for name in ("method", "by_hand"))
+PAIRS = 32
 Location = tuple[str, int]
 """(file below reference/, first line of a function)"""
 
 
-def planted(mistake: str) -> tuple[bool, list[str]]:
-    """-> (whether the adapter with the mistake is failed, the mistakes named, the first first)"""
-    before, edits = unchanged(), PYTORCH[mistake]
-    changed = {place for edit in edits for place in functions(edit)}
+def planted(edits: Sequence[Edit], adapter: tuple[str, str] = PYTORCH_ADAPTER, dtype: str = "float64"):
+    """-> (whether the adapter (module, name) with the edits is failed, the mistakes named, the first first)"""
+    before = unchanged(adapter, dtype)
+    changed = [functions(edit) for edit in edits]
     with variant(edits) as load_module:
-        asked = calls(guarded(load_module(ADAPTER).adapter), "float64")
+        asked = calls(guarded(getattr(load_module(adapter[0]), adapter[1])), dtype)
 
         def source(case):
             got, ran = before[question(case)]
-            if ran & changed:
-                return asked(case)
-            if isinstance(got, Exception):
-                raise got
-            return got
+            if all(changed) and not ran & set().union(*changed):
+                if isinstance(got, Exception):
+                    raise got
+                return got
+            return asked(case)
 
-        results = judge(load().values(), source, {}, "float64")
-    return any(r.status in ("failed", "error") for r in results), diagnose(results, "float64")
+        with np.errstate(all="ignore"):
+            results = judge(load().values(), source, {}, dtype)
+    return any(r.status in ("failed", "error") for r in results), diagnose(results, dtype)
 
 
 @cache
-def unchanged() -> dict[tuple, tuple[Any, set[Location]]]:
+def unchanged(adapter: tuple[str, str], dtype: str) -> dict[tuple, tuple[Any, set[Location]]]:
     """{question: (what the adapter answers as it is, the functions of this package that ran)}"""
     ran: set[Location] = set()
 
@@ -62,10 +73,10 @@ def unchanged() -> dict[tuple, tuple[Any, set[Location]]]:
 
     found = {}
     with variant() as load_module:
-        module = load_module(ADAPTER)
+        asked = guarded(getattr(load_module(adapter[0]), adapter[1]))
         for case in load().values():
             if question(case) not in found:
-                source = calls(guarded(module.adapter), "float64")
+                source = calls(asked, dtype)
                 ran.clear()
                 sys.setprofile(notice)
                 try:
@@ -111,7 +122,7 @@ def measure(only: str | None = None) -> bool:
     names = [only] if only else list(PYTORCH)
     failed, first, start = 0, 0, time.perf_counter()
     for name in names:
-        found, named = planted(name)
+        found, named = planted(PYTORCH[name])
         failed, first = failed + found, first + (named[:1] == [name])
         if not found or named[:1] != [name]:
             verdict = "failed" if found else "NOT FAILED"
@@ -124,15 +135,54 @@ def measure(only: str | None = None) -> bool:
     return failed == len(names) and first >= 0.95 * len(names)
 
 
+def pairs(count: int) -> list[tuple[Mistake, Mistake]]:
+    """Known mistakes, drawn two and two, that can be made at once in the definitions."""
+    rng, found = np.random.default_rng(0), []
+    able = [m for m in MISTAKES if not any(file.startswith("conformance/") for file, _, _ in m.edits)]
+    while len(found) < count:
+        pair = tuple(able[i] for i in rng.choice(len(able), 2, replace=False))
+        with suppress(InputError):  # both change the same line
+            edited([edit for m in pair for edit in m.edits])
+            found.append(pair)
+    return found
+
+
+def outside() -> bool:
+    """Plant what the catalogue does not hold, in both precisions -> whether the names are as right as promised."""
+    good = True
+    for dtype in ("float64", "float32"):
+        failed, wrong, both, start = 0, 0, 0, time.perf_counter()
+        for m in UNSEEN:
+            adapter = BY_HAND if any(file.startswith("by_hand/") for file, _, _ in m.edits) else OURS
+            found, named = planted(m.edits, adapter, dtype)
+            failed, bad = failed + found, bool(named) and named[0] not in m.names
+            wrong += bad
+            if bad:
+                print(f"{dtype}: {m.id} is named {named[0]}", flush=True)
+        for pair in pairs(PAIRS):
+            _, named = planted([edit for m in pair for edit in m.edits], OURS, dtype)
+            both += {m.id for m in pair} <= set(named)
+            if strange := set(named) - {m.id for m in pair}:
+                print(f"{dtype}: {' and '.join(m.id for m in pair)} are named {', '.join(strange)}", flush=True)
+        print(
+            f"{dtype}: of {len(UNSEEN)} unseen mistakes {failed} failed, {wrong} first names wrong; of {PAIRS} pairs "
+            f"both named in {both}; {time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
+        good &= wrong <= 0.01 * failed and both >= 10 / 16 * PAIRS
+    return good
+
+
 def execute(argv: Sequence[str] | None) -> int:
     """Plant, count -> the exit status."""
     parser = Parser(prog="python -m reference.conformance.make.measure", description=__doc__.splitlines()[0])
     parser.add_argument("--only", metavar="MISTAKE", help="plant one")
+    parser.add_argument("--outside", action="store_true", help="plant what the catalogue does not hold")
     args = parser.parse_args(argv)
     if args.only and args.only not in BY_ID:
         raise InputError(f"--only {args.only}: no such mistake; reference/conformance/mistakes.json lists them")
     try:
-        return 0 if measure(args.only) else 1
+        return 0 if (outside() if args.outside else measure(args.only)) else 1
     except ImportError as error:
         raise InputError(f"{error}: install PyTorch") from error
 

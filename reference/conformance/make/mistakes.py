@@ -28,6 +28,7 @@ class Mistake(NamedTuple):
     choice: tuple[str, str] | None = None
     killer: str = ""
     pytorch: tuple[Edit, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -38,8 +39,8 @@ def _edits(found) -> tuple[Edit, ...]:
     return tuple((file, old, new) for file, old, new in found)
 
 
-def _mistake(id: str, says: str, edits, look="", choice=None, killer="", pytorch=(), unseen=False) -> Mistake:
-    return Mistake(id, says, look, _edits(edits), choice and tuple(choice), killer, _edits(pytorch))
+def _mistake(id: str, says: str, edits, look="", choice=None, killer="", pytorch=(), names=(), unseen=False):
+    return Mistake(id, says, look, _edits(edits), choice and tuple(choice), killer, _edits(pytorch), tuple(names))
 
 
 _READ = tomllib.loads(Path(__file__).with_name("mistakes.toml").read_text(encoding="utf-8"))
