@@ -79,7 +79,7 @@ DEMO = Experiment(
     | {
         "adversarial": AdversarialTraining(0.7, "l2"),
         "critic": replace(STUDIED["critic"], critic_weight=1.0, generator=Generator(confidence=0.9)),
-        "multi-step": MultiStep(0.5),
+        "multi-step": MultiStep(0.65),
     },
     attack_iterations=300,
     attack_learning_rate=0.02,

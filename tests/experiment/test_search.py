@@ -12,6 +12,8 @@ from reference.experiment import plans, search
 from reference.experiment.state import load_checkpoint
 from reference.method.settings import Undefended, VirtualAdversarial
 
+GALLERY = Path(search.__file__).parents[1] / "gallery"
+
 
 def result(error, strongest):
     return {"error": error, "rho": {"strongest": strongest}}
@@ -200,3 +202,14 @@ def test_the_gallery_s_pages_are_made_from_its_records(name):
     assert page.count("Unfinished") == (len(found) < len(candidates))
     for record in records:
         assert record["rho"]["strongest"] <= min(record["rho"]["DeepFool"] / 0.99, 1) and 0 < record["error"] < 1
+
+
+def test_the_plans_are_what_the_shipped_search_chose():
+    """Rule 1 for the demo; rule 2 at its middle budget for `--select robustness`, where a candidate is within it."""
+    scale = search.SCALES["demo"]
+    records = search.read(GALLERY / "search-demo.json")
+    for name in scale.candidates:
+        first, within = search.select(search.means(scale, records, name), scale.budgets)
+        plan = {"rule 1": plans.DEMO.defences[name], "rule 2": plans.ROBUST[name]}
+        chosen = {rule: search.label(scale, name, defence, scale.plan.training) for rule, defence in plan.items()}
+        assert chosen == {"rule 1": first["label"], "rule 2": (within[1] or first)["label"]}
