@@ -64,8 +64,10 @@ def run_all(
     times on Dask, and then `ChildProcessError` names it.  What a run raises is raised here.  In every case, Ctrl-C
     among them, all runs that still go on are ended first; an executor of the caller's stays open.
     """
+    if jobs is not None:
+        require("a whole number, 1 or more", jobs=jobs)
     results, losses, waiting, running = {}, Counter(), list(tasks), {}
-    with _place(cluster, jobs and require("a whole number, 1 or more", jobs=jobs)[0], len(tasks)) as place:
+    with _place(cluster, jobs, len(tasks)) as place:
         try:
             while waiting or running:
                 while waiting and len(running) < place.jobs:
@@ -198,11 +200,11 @@ def _enter(writer) -> None:
 
 
 def _call(work: Callable, *arguments) -> Any:
-    """A local worker's only act.  SIGTERM ends it at once, until there is a result: that is sent whole."""
+    """A local worker's only act.  SIGTERM ends it at once, until there is a result: then it has a second to send it."""
     try:
         return work(*arguments)
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: threading.Timer(1, os._exit, (ENDED,)).start())
 
 
 def _tell_parent(*what) -> None:

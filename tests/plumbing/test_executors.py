@@ -127,6 +127,18 @@ def test_what_a_run_raises_is_raised_here(place):
         run_all(fails, {"a": (True,)}, cluster=place)
 
 
+class Unfit:
+    """Can be sent, and not be received."""
+
+    def __reduce__(self):
+        return int, ("x",)
+
+
+def test_a_result_that_cannot_be_received_keeps_nobody_waiting():
+    with pytest.raises(ChildProcessError, match="the process of a died"):
+        run_all(Unfit, {"a": ()})
+
+
 @pytest.mark.parametrize("place", ["threads"], indirect=True)
 def test_runs_in_one_process_take_turns(place):
     """Autograd's nested derivatives in two threads at once would be wrong."""
