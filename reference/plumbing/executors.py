@@ -259,7 +259,11 @@ def _dask(address: str, jobs: int | None) -> Iterator[_Place]:
     def share(value):
         found = shared.get(id(value))
         if found is None or found.status != "finished":  # new, or lost with the workers that held it
-            found = shared[id(value)] = client.scatter(value, broadcast=True, hash=False)
+            try:
+                found = client.scatter(value, broadcast=True, hash=False, timeout=6 * PATIENCE)
+            except TimeoutError:
+                raise ChildProcessError(f"no worker of {address!r} is left; what was finished is kept") from None
+            shared[id(value)] = found
         return found
 
     try:
