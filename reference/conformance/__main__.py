@@ -39,6 +39,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         if judged:
             sub.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
             sub.add_argument("--junit", type=Path, metavar="FILE", help="write the report as JUnit XML too")
+            sub.add_argument("--html", type=Path, metavar="FILE", help="write the report as one web page too")
             sub.add_argument("--known-failures", type=Path, metavar="FILE", help='JSON {"id": "reason"}')
         return sub
 
@@ -107,6 +108,8 @@ def conclude(args: argparse.Namespace, source: Source, choices: Mapping[str, str
     print(report.terminal(results, named, name, dtype), end="")
     if args.json:
         write_json(args.json, report.as_json(results, named, name, dtype))
+    if args.html:
+        report.write_html(args.html, results, named, name, dtype)
     if args.junit:
         report.write_junit(args.junit, results, name)
     return status(results)
@@ -130,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     if args.random is None and args.save:
         raise InputError("--save keeps a failure of --random: give --random N too")
     if args.random is not None:
-        for option in ("only", "cases", "json", "junit", "known_failures"):
+        for option in ("only", "cases", "json", "junit", "html", "known_failures"):
             if getattr(args, option):
                 raise InputError(f"--random asks new networks: leave out --{option.replace('_', '-')}")
     if args.seed < 0:

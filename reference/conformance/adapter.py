@@ -127,7 +127,7 @@ class Adapter(Protocol):
 
     def virtual_perturbation(self, params: Layers, x: ndarray, start: ndarray, xi: float, epsilon: float) -> ndarray:
         """r of virtual adversarial training, (n, d): ε·g/‖g‖, g the gradient of KL(p(x) ‖ p(x + r)) by r at
-        ξ·start/‖start‖: one power iteration."""
+        ξ·start/‖start‖: one power iteration.  Where g is 0, r is 0."""
 
     def baseline_losses(
         self, params: Layers, x: ndarray, y: ndarray, start: ndarray, epsilon: float, xi: float, weight_decay: float

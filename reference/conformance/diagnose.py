@@ -56,9 +56,17 @@ def diagnose(results: Sequence[Result], dtype: str) -> list[str]:
             case.id not in alone and case.term in same for case in elsewhere.get(name, ())
         )
     for result in failed:
-        result.findings = form(result) + factor(result)
+        result.findings = form(result) + places(result, dtype)
         for names in sums(result, dtype) if result.case.id not in alone else ():
             explains.setdefault(names, set()).add(result.case.id)
+    constant = {result.case.id: factor(result) for result in failed}
+    values = [found[0] for found in constant.values() if found]
+    same = len(values) == len(failed) > 1 and np.ptp(values) <= 1e-3 * np.abs(values).min()
+    for result in failed:
+        c, names = constant[result.case.id] or (1, "")
+        # Any number is some factor times another: of a single one it must have a name, or be the same in all cases.
+        if c != 1 and (names or same or sum(a.size for a in result.got.values()) > 1):
+            result.findings.append(f"got = {c:.6g} · expected" + (f", and {c:.6g} = {names}" if names else ""))
     named, rest = [], [r.case.id for r in sorted(failed, key=first)]
     while rest:
         scored = {
@@ -154,17 +162,40 @@ def form(result: Result) -> list[str]:
     return [f"{', '.join(names)}: {says}" for says, names in found.items()]
 
 
-def factor(result: Result) -> list[str]:
-    """A constant factor, by name if it is one that sums, means and scales make."""
+def places(result: Result, dtype: str) -> list[str]:
+    """Which outputs are wrong, of several, and in which examples, and for an attack from which iteration on."""
+    expected, n, found = flatten(result.case.expected), result.case.sizes.get("n"), []
+    allowed = result.case.tolerance or TOLERANCE[dtype]
+    off = {name: distance({name: result.got[name]}, {name: right}) for name, right in expected.items()}
+    wrong = [name for name, error in off.items() if error > allowed]
+    if len(expected) > 1:
+        found.append("wrong: " + ", ".join(f"{name} {off[name]:.1e}" for name in wrong[:8]))
+    for name in wrong:
+        got, right = result.got[name], expected[name]
+        axis = 1 if name in ("trace", "mask") else 0
+        if result.case.call.endswith(("_losses", "_gradients", "_step")) and name != "attack_step":
+            continue
+        if right.ndim > axis and right.shape[axis] == n and n > 1:
+            apart = np.abs(np.asarray(got, float) - right) > allowed * (np.abs(right) + FLOOR)
+            rows = np.moveaxis(apart, axis, 0).reshape(n, -1).any(axis=1)
+            if 0 < rows.sum() < n:
+                found.append(f"{name}: examples {', '.join(map(str, np.flatnonzero(rows)))} of 0..{n - 1} differ")
+            if axis == 1 and rows.any():
+                first = int(np.flatnonzero(apart.reshape(len(apart), -1).any(axis=1))[0]) + 1
+                found.append(f"{name}: from iteration {first} on, of {len(apart)}")
+    return found
+
+
+def factor(result: Result) -> tuple[float, str] | None:
+    """A constant factor, and what it may be: sums, means and scales make some."""
     right = np.concatenate([a.ravel() for a in flatten(result.case.expected).values() if a.dtype.kind == "f"] or [[0]])
     got = np.concatenate([a.ravel() for a in result.got.values() if a.dtype.kind == "f"] or [[0]]).astype(float)
     if right.size != got.size or not np.any(right) or not np.any(got):
-        return []
+        return None
     c = float(got @ right / (right @ right))
     if abs(c - 1) < 1e-3 or not _close(got, c * right):
-        return []
-    names = [name for name, value in factors(result.case).items() if abs(c - value) <= 1e-3 * abs(value)]
-    return [f"got = {c:.6g} · expected" + (f", and {c:.6g} = {' = '.join(names)}" if names else "")]
+        return None
+    return c, " = ".join(name for name, value in factors(result.case).items() if abs(c - value) <= 1e-3 * abs(value))
 
 
 def factors(case: Case) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from textwrap import wrap
 from xml.etree import ElementTree
@@ -12,7 +13,7 @@ from xml.etree import ElementTree
 from ..plumbing.files import write_text
 from .cases import LEVELS, Case, catalogue, flatten, load
 from .diagnose import first_difference
-from .judge import STATUSES, TOLERANCE, Result
+from .judge import STATUSES, TOLERANCE, Result, clean
 
 SHOWN = 12
 
@@ -94,14 +95,35 @@ def as_json(results: Sequence[Result], named: Sequence[str], name: str, dtype: s
     return {"adapter": name, "dtype": dtype, "counts": counts, "diagnosis": list(named), "cases": rows}
 
 
+def write_html(path: Path, results: Sequence[Result], named: Sequence[str], name: str, dtype: str) -> None:
+    """One page that needs nothing else: the terminal's report, then a row for each case."""
+    rows = "\n".join(
+        f'<tr class="{r.status}"><td>{r.case.level}<td>{r.case.id}<td>{r.status}'
+        f"<td>{escape('; '.join([r.text] * bool(r.text) + r.findings + r.mistakes))}"
+        for r in results
+    )
+    page = f"""<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Conformance of {escape(name)}</title>
+<style>body{{font:15px sans-serif;margin:2em;max-width:70em}}
+td,th{{padding:.2em .8em;text-align:left;vertical-align:top}}
+pre{{overflow:auto}}.failed,.error{{background:#fdd}}.passed{{background:#efe}}</style>
+<h1>Conformance of {escape(name)}</h1><pre>{escape(terminal(results, named, name, dtype))}</pre>
+<table><tr><th>level<th>case<th>status<th>what was found</tr>
+{rows}
+</table></html>
+"""
+    write_text(path, page)
+
+
 def write_junit(path: Path, results: Sequence[Result], name: str) -> None:
     """One test case each; blocked ones are skipped."""
-    suite = ElementTree.Element("testsuite", name=name, tests=str(len(results)))
+    suite = ElementTree.Element("testsuite", name=clean(name), tests=str(len(results)))
     for r in results:
         test = ElementTree.SubElement(suite, "testcase", classname=f"level{r.case.level}.{r.case.term}", name=r.case.id)
         kind = {"failed": "failure", "error": "error", "blocked": "skipped", "skipped": "skipped", "known": "skipped"}
         if r.status in kind:
-            ElementTree.SubElement(test, kind[r.status], message="; ".join([r.text, *r.findings, *r.mistakes][:4]))
+            ElementTree.SubElement(
+                test, kind[r.status], message=clean("; ".join(filter(None, [r.text, *r.findings, *r.mistakes][:6])))
+            )
     for tag, statuses in (
         ("failures", ["failed"]),
         ("errors", ["error"]),

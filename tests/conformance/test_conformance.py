@@ -339,6 +339,39 @@ def test_the_form_of_a_wrong_answer(bend, says):
     assert says in " ".join(results[0].findings)
 
 
+def test_where_an_answer_is_wrong():
+    def answer(case):
+        found = {key: a.copy() for key, a in flatten(case.expected).items()}
+        if case.id == "mixed-attack":
+            found["trace"][2:, 3] += 1
+        else:
+            found["critic.b0"][0] += 0.3
+        return Plain(found)
+
+    results = judge([CASES["mixed-attack"], CASES["own-gradient-critic"]], answer, {}, "float64")
+    diagnose(results, "float64")
+    assert [r.findings for r in results][0][1:] == [
+        "trace: examples 3 of 0..7 differ",
+        "trace: from iteration 3 on, of 5",
+    ]
+    assert results[1].findings[0].startswith("wrong: critic.b0 ") and "W0" not in results[1].findings[0]
+
+
+def test_a_factor_of_one_number_needs_a_name():
+    losses = [c for c in SMOOTH if c.level == 3]
+
+    def told(factors):
+        scale = iter(factors)
+        results = judge(
+            losses[:2], lambda c: Plain({k: a * next(scale) for k, a in flatten(c.expected).items()}), {}, "float64"
+        )
+        diagnose(results, "float64")
+        return ["got =" in " ".join(r.findings) for r in results]
+
+    assert told([1.37, 1.91]) == [False, False]
+    assert told([1.37, 1.37]) == [True, True] and told([8, 1.91]) == [True, False]
+
+
 def test_a_transposed_square_is_seen():
     case = next(c for c in CASES.values() if c.id == "own-gradient-critic")
     expected = {"critic": [(W.T if W.shape[0] == W.shape[1] else W, b) for W, b in case.expected["critic"]]}
@@ -421,10 +454,12 @@ BAD = {
 
 def test_run_a_small_adapter(here):
     (here / "small.py").write_text(GOOD)
-    status, out, _ = call("run", "small", "--json", "r.json", "--junit", "r.xml", "--timeout", 20)
+    status, out, _ = call("run", "small", "--json", "r.json", "--junit", "r.xml", "--html", "r.html", "--timeout", 20)
     assert status == 0 and "small, float64" in out and "noise" not in out
     report = json.loads((here / "r.json").read_text())
     assert report["counts"]["passed"] == 2 and report["counts"]["skipped"] == len(CASES) - 2
+    page = (here / "r.html").read_text(encoding="utf-8")
+    assert page.count('<tr class="passed">') == 2 and "http" not in page
     suite = ElementTree.parse(here / "r.xml").getroot()
     assert len(suite) == len(CASES) == int(suite.get("tests"))
 
