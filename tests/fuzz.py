@@ -166,12 +166,14 @@ def programs() -> Iterator[dict]:
     from reference.bench import __main__ as bench
     from reference.conformance import __main__ as conformance
     from reference.experiment import crosscheck, search
+    from reference.experiment import run as experiment
     from reference.lessons import __main__ as lessons
     from reference.plumbing import executors
     from reference.studies import __main__ as studies
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(conformance.Live, "_start"))
+        for owner, name in ((conformance.Live, "_start"), (experiment, "StandIn")):
+            stack.enter_context(mock.patch.object(owner, name))
         for owner, name in ((executors, "_local"), (bench, "child"), (conformance.Live, "ask")):
             stack.enter_context(mock.patch.object(owner, name, began))
         yield {
