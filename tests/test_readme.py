@@ -28,6 +28,22 @@ def test_the_results_are_those_of_the_record():
     assert in_short(json.loads((RECORDS / "table.json").read_text(encoding="utf-8"))) in TEXT
 
 
+def test_the_leads_are_those_of_the_records():
+    """Each "0.016 [0.013, 0.020]" of the results is a difference to some defence under the strongest attack."""
+    found = set()
+    for name in ("table.json", "table-robust.json"):
+        for rival in json.loads((RECORDS / name).read_text(encoding="utf-8"))["over_seeds"].values():
+            if "critic_less_this" in rival["strongest"]:
+                found.add("{mean:.3f} [{low:.3f}, {high:.3f}]".format(**rival["strongest"]["critic_less_this"]))
+    said = re.findall(r"[\d.]+ \[[\d.]+, [\d.]+\]", TEXT)
+    assert said and set(said) <= found
+
+
+def test_what_the_gallery_computes():
+    failures, tried = doctest.testfile(str(RECORDS / "README.md"), module_relative=False, encoding="utf-8")
+    assert tried == 3 and failures == 0
+
+
 def test_what_is_linked_is_there():
     for page in [ROOT / "README.md", *ROOT.glob("reference/**/README.md"), *ROOT.glob("tests/**/README.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
