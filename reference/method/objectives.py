@@ -138,7 +138,7 @@ def choose_targets(params, x, s: Generator, rng: onp.random.Generator | None = N
 
 
 def attack(params, x, targets, confidence, s: Generator):
-    """A_f(x, t; C) with the settings `s`; the caller decides which arguments are held fixed."""
+    """A_f(x, t; C) with the generator's settings `s`; the caller decides which arguments are held fixed."""
     return unrolled(params, x, targets, confidence, s.iterations, s.overshoot, s.eps, s.gradient, s.geometry)
 
 
