@@ -73,7 +73,7 @@ EXERCISES = (
         0,
         "robustness",
         "How far must an image move until a network is fooled?  Measure it: ρ, the mean of ‖r‖/‖x‖ over the images on "
-        "which the attack succeeded, where r = images − x.",
+        "which the attack succeeded, where r = images − x, `images` after the attack and `x` before.",
         "A mean of ratios is not a ratio of means: each image counts alike, however bright it is.  An attack that "
         "failed says nothing about the distance, so it is left out, and its rate is reported beside ρ.",
         ("robustness",),

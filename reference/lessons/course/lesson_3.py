@@ -64,7 +64,7 @@ assert np.allclose(C.value, [0.8, 0.6, 1.0])
 # %% [markdown]
 # ## Two mistakes
 #
-# **Nearest by logit.**  The example above would aim at class 1, four times as far away.
+# **Nearest by logit.**  The example above would aim at class 1, 2.7 times as far away.
 #
 # **An absent class counts as 0.**  No image of the batch was taken for class 2.  It keeps its stored value, 1, which no attack
 # reaches within the batch.  With 0 in its place, every attack towards it would stop before its first step.
