@@ -55,8 +55,9 @@ assert rho["undefended"] < 0.2
 # %% [markdown]
 # ## A mistake that hides in an average
 #
-# Suppose an attack fails on half of the images, because it was given too few steps.  Whoever counts a failed attack as
-# a change of length 0 makes a weak attack look like a weak network.
+# Suppose an attack fails on many images, because it was given too few steps.  Whoever counts a failed attack as a change
+# of length 0 makes a weak attack look like a weak network.  The average over the successes alone is too small as well,
+# because the images that are moved first are the easy ones.  Only the success rate beside it shows that.
 
 # %%
 model = from_params(content.networks["undefended"])

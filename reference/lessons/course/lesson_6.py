@@ -84,7 +84,7 @@ def cycle(p, cut):
 right, wrong = (grad(cycle)(params, cut) for cut in (True, False))
 assert np.isclose(cycle(params, True), cycle(params, False), rtol=1e-12)
 difference = size([(a - c, b - d) for (a, b), (c, d) in zip(right, wrong)])
-print(f"same value; the gradients differ by {difference / size(right):.0%} of the right one's length")
+print(f"same value; the wrong gradient is off by {difference / size(right):.1f} times the right one's length")
 assert difference > 0.05 * size(right)
 
 # %% [markdown]
