@@ -5,8 +5,11 @@ thread to go to.  Set before NumPy is first imported.
 """
 
 import os
+import signal
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# A shell's background job ignores Ctrl-C, and so would every process that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings  # noqa: E402
 
