@@ -112,7 +112,8 @@ def answer(case: Case, raw: Any, dtype: str) -> dict[str, np.ndarray]:
             raise AdapterError(f"{case.call} returned {name} {_what(value)}, expected {wanted}")
         if bad := int(np.count_nonzero(~np.isfinite(value))):
             empty = "; a mean over an empty S is 0" if "s-empty" in case.flags else ""
-            raise AdapterError(f"{case.call} returned {name} with {bad} of {value.size} values nan or infinite{empty}")
+            what = "" if name == case.call else f"{name} with "
+            raise AdapterError(f"{case.call} returned {what}{bad} of {value.size} values nan or infinite{empty}")
     return {name: got[name] for name in flat}
 
 

@@ -119,6 +119,7 @@ class AdversaryCritic:
     cycle_weight: float = 0.01
     """β."""
     generator: Generator = field(default_factory=Generator)
+    """The settings of the attack: that which the critic judges, and the cycle's way back."""
     hidden: tuple[int, ...] = (1200, 1200)
     """The critic's hidden layers."""
     slope: float = 0.2
