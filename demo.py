@@ -155,8 +155,8 @@ def run(args: argparse.Namespace) -> None:
             print(f"{path}: {caption}")
         if args.timings:
             first, last = (
-                min(run.began for run in outcomes),
-                max(run.began + sum(run.seconds.values()) for run in outcomes),
+                min(run.ended - sum(run.seconds.values()) for run in outcomes),
+                max(run.ended for run in outcomes),
             )
             print("\n" + tables.timings(outcomes, first - began, time.time() - last))
 

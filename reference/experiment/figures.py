@@ -116,8 +116,10 @@ def robust_accuracy(
     curves[attack][defence] = (radii (m,), accuracy (m,) in [0, 1]); radii ascending.  Drawn as a step curve: the
     accuracy holds from its radius to the next.  Attacks named in `fixed_radii` were run once per radius: markers.
     """
-    figure = Figure(figsize=(max(4.3 * len(curves), 7.5) + 2.2, 4.9), layout="constrained")
-    panels = figure.subplots(1, max(len(curves), 1), sharey=True, squeeze=False)[0]
+    columns = min(max(len(curves), 1), 3)
+    rows = -(-max(len(curves), 1) // columns)
+    figure = Figure(figsize=(max(4.3 * columns, 7.5) + 2.2, 4.1 * rows + 0.8), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     names = list(dict.fromkeys(name for panel in curves.values() for name in panel))
     for axes, (attack, panel) in zip(panels[: len(curves)], curves.items(), strict=True):
         for name, (radii, accuracy) in panel.items():
@@ -132,7 +134,10 @@ def robust_accuracy(
         axes.set_ylim(-2, 102)
         axes.set_xlim(left=0)
         plain(axes)
-    panels[0].set_ylabel("accuracy (%)", fontsize=FONT)
+    for axes in panels[len(curves) :]:
+        axes.set_axis_off()
+    for axes in panels[::columns]:
+        axes.set_ylabel("accuracy (%)", fontsize=FONT)
     looks = [look(name, names) for name in names]
     handles = [Line2D([], [], color=c, ls=s, lw=2.2, marker=m if fixed_radii else "", mfc="white") for c, s, m in looks]
     figure.legend(handles, [_wrap(name, 16) for name in names], loc="outside right upper", fontsize=FONT, frameon=False)

@@ -41,7 +41,7 @@ class Outcome:
     accuracy)}.  sheet: the first test image of each class under the high-confidence attack, C = 0.8.  attacked: what
     `attack_shown` makes of the test images; looks: the share of these that look like the class they are taken for to
     each of the stand-in's classifiers, {} until `judge_looks`.  seconds: {part of the run: how long it took}, in order.
-    began: when, in seconds since the epoch.
+    ended: when, in seconds since 1970.
     """
 
     defence: str
@@ -54,7 +54,7 @@ class Outcome:
     attacked: tuple[onp.ndarray, onp.ndarray, onp.ndarray]
     looks: dict[str, float]
     seconds: dict[str, float]
-    began: float
+    ended: float
 
 
 def digits(side: int, folder: str | Path | None = None, full: bool = False) -> Digits:
@@ -109,11 +109,11 @@ def run(
 ) -> Outcome:
     """Train the defence `name` from `seed`, then attack the result.  source: the digits, or what `digits` takes."""
     data = source if isinstance(source, Digits) else digits(plan.side, source, plan.full)
-    began, seconds = time.time(), Seconds()
+    seconds = Seconds()
     progress = None if report is None else partial(report, name, seed)
     with seconds.of("training"):
         state = train(data, plan.defences[name], plan.training, seed, progress, checkpoint, resume, steps_of(plan))
-    return replace(attack(plan, name, seed, state, data, seconds), began=began)
+    return attack(plan, name, seed, state, data, seconds)
 
 
 class Seconds(dict):

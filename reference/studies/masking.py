@@ -1,20 +1,28 @@
 """Does any defence only hide its gradient, so that attacks fail although the perturbations are there?
 
-The checklist of Carlini et al. (arXiv 1902.06705) on the networks of `demo.py --long`: six defences, 230 epochs.  Every
-attack gets the same question: which share of the test images is still classified right when a perturbation may be
-‖r‖ = 1 long?  If a gradient is hidden, an attack that needs none, or that mends it, breaks more images than those that
-follow it.  All start from the true label.
+The checklist of Carlini et al. (arXiv 1902.06705) is gone through on the six defences at the settings of the studies
+(`plans.STUDIED`), trained for 230 epochs.  Every attack gets the same question: which share of the test images is still
+classified right when a perturbation may be ‖r‖ = 1 long?  If a gradient is hidden, an attack that needs none, or that
+mends it, breaks more images than those that follow it.  All start from the true label.
 
-Columns, % of images still right.  one start: projected gradient on the margin, 40 steps from the image itself.  ten
-starts: also from nine random points of the sphere.  targets: from the image towards every class in turn.
-cross-entropy: one start, but on that loss, whose gradient may vanish where the network is sure.  noise: one start, each
-gradient averaged over 16 copies of the image with Gaussian noise of 0.05.  float64: "targets" by the same weights in
-double precision.  transfer: the perturbations that "targets" finds on a network of another seed with multi-step
-adversarial training, without asking this one.  decision: an attack that sees predicted classes only.  strongest:
-`attacks.strongest`.  missed: broken by any of these attacks but not by the strongest.  decision nearer: where that
-attack's perturbation is shorter than the strongest's by more than 1 %.  r = 6: "one start" at six times
-the radius, where a sound attack leaves nothing.  flat: images at which the gradient of the
-cross-entropy is exactly zero in float32.
+These columns are shares of images that are still right, in percent:
+
+    one start       projected gradient on the margin, 40 steps from the image itself
+    ten starts      the same, and from nine random points of the sphere
+    targets         from the image towards every class in turn
+    cross-entropy   as one start, but on that loss, whose gradient may vanish where the network is sure
+    noise           as one start, each gradient averaged over 16 copies of the image with Gaussian noise of 0.05
+    float64         as targets, by the same weights in double precision
+    transfer        the perturbations that "targets" finds on a network of another seed with multi-step training
+    decision        an attack that sees predicted classes only
+    strongest       `attacks.strongest`
+    r = 6           as one start, at six times the radius, where a sound attack leaves nothing
+
+And these are shares of another kind:
+
+    missed             images that any of these attacks breaks, but not the strongest
+    decision nearer    images where that attack's perturbation is shorter than the strongest's by more than 1 %
+    flat               images at which the gradient of the cross-entropy is exactly zero in float32
 """
 
 from __future__ import annotations

@@ -8,12 +8,15 @@ pre-training.  At last everything is large: 50,000 images at 28×28, two layers 
 Nothing is chosen anew at any point: λ = 0.5, and the radii 1 at 14×14 and 2 at 28×28 of both rivals; the critic's noise
 is the demo's at 14×14 and the authors' at 28×28.  Tuned at each point, each of them may do better.
 
-Lead: the critic less the rival.  Of ρ by `attacks.strongest` from the true label, on the first 300 published test
-images, which both networks share: of one seed ± half of the 95 % interval over these images.  Of "looks like its
-target": the share of attacked images (to C = 0.8, of the first 1,000) that the stand-in gives to the class they are
-taken for, whose interval for one seed is at most ±5 points.  The best rival is the one of the smaller lead, for each
-measure.  The points at which training takes longest have one seed, so that a core does it all in
-about an hour; all others have three.
+A lead is the critic's number less the rival's, for two measures:
+
+    ρ       by `attacks.strongest` from the true label, on the first 300 test images; for one seed ± is half of the
+            95 % interval over these images, which both networks share
+    looks   the share of attacked images (to C = 0.8, of the first 1,000) that the stand-in gives to the class they are
+            taken for; its interval for one seed is at most ±5 points
+
+The best rival, for each measure, is the one over which the lead is smaller.  The points at which training takes longest
+have one seed, so that one core does it all in about an hour.  All others have three.
 """
 
 from __future__ import annotations
@@ -127,15 +130,8 @@ def best_rival(records: Records, measure: str) -> str:
 
 
 def table(records: Records) -> str:
-    header = [
-        "point",
-        "seeds",
-        "error %: critic",
-        *RIVALS.values(),
-        "ρ: critic",
-        *(f"less {n}" for n in RIVALS.values()),
-    ]
-    header += ["looks %: critic", *(f"less {name}" for name in RIVALS.values())]
+    less = [f"less {name}" for name in RIVALS.values()]
+    header = ["point", "seeds", "error %: critic", *RIVALS.values(), "ρ: critic", *less, "looks %: critic", *less]
     rows = [
         [name, str(len(group)), *(entry(group, f"{who}_error", 2, 100) for who in ("critic", *RIVALS))]
         + [entry(group, key) for key in ("critic_rho", *(f"rho_{who}" for who in RIVALS))]

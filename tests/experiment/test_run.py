@@ -34,7 +34,7 @@ def assert_same(a, b, path="outcome"):
     assert type(a) is type(b), path
     if is_dataclass(a):
         for f in fields(a):
-            if f.name not in ("seconds", "began"):
+            if f.name not in ("seconds", "ended"):
                 assert_same(getattr(a, f.name), getattr(b, f.name), f"{path}.{f.name}")
     elif isinstance(a, dict):
         assert list(a) == list(b), path
