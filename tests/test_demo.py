@@ -185,6 +185,7 @@ def refused(capsys, *argv):
         ("--seeds 0", "--seeds: 0: give 1 to 1000"),
         ("--seeds=-1", "--seeds: -1: give"),
         ("--jobs 0", "--jobs: 0: give 1 to 1000"),
+        ("--jobs 2.5", "--jobs: 2.5: give 1 to 1000"),
         ("--side 20", "--side: invalid choice"),
         ("--long", "not allowed with argument --quick"),
         ("--fast", "unrecognized arguments: --fast"),

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import DivergenceError, InputError
@@ -31,16 +32,18 @@ def _path(text: str) -> Path:
 
 def seconds(text: str) -> float:
     """A command line's limit of time."""
-    if not 0 < (number := float(text)) <= 86400:
-        raise argparse.ArgumentTypeError(f"{text}: give a positive number of seconds, at most 86400")
-    return number
+    with suppress(ValueError):
+        if 0 < (number := float(text)) <= 86400:
+            return number
+    raise argparse.ArgumentTypeError(f"{text:.40}: give a positive number of seconds, at most 86400")
 
 
 def count(text: str) -> int:
     """A command line's number of runs or seeds."""
-    if not 1 <= (number := int(text)) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text}: give 1 to 1000")
-    return number
+    with suppress(ValueError):
+        if 1 <= (number := int(text)) <= 1000:
+            return number
+    raise argparse.ArgumentTypeError(f"{text:.40}: give 1 to 1000")
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:

@@ -142,6 +142,8 @@ def _place(cluster: Cluster, jobs: int | None, runs: int):
     if isinstance(cluster, str):
         return _dask(cluster, jobs)
     if cluster is not None:
+        if not callable(getattr(cluster, "submit", None)):
+            raise InputError(f"cluster = {repr(cluster):.40}: give an address, local:N, or an executor with `submit`")
         return nullcontext(_Place(cluster.submit, jobs or runs))
     return _local(min(jobs or cores(), runs, WINDOWS if sys.platform == "win32" else runs))
 

@@ -179,6 +179,11 @@ def test_a_cluster_that_cannot_be_used_is_one_line(address, monkeypatch):
     assert clients() <= before, "a half-made client that is collected while the next one starts would lock both up"
 
 
+def test_a_cluster_is_an_address_or_an_executor():
+    with pytest.raises(InputError, match="cluster = 3: give an address"):
+        run_all(double, {"a": (1,)}, cluster=3)
+
+
 def test_workers_with_another_version_are_refused(cluster):
     import distributed
 
