@@ -37,11 +37,14 @@ def require(rule: str, **values) -> list:
     """The `values`, each of which obeys the rule; InputError names the first that does not.
 
     rule: a key of `RULES`.  Numbers come back as Python numbers, because a NumPy scalar would promote float32 arrays.
+    True and False are no numbers.
     """
     kind = int if rule.startswith("a whole") else float if rule.startswith("a ") else lambda value: value
     for name, value in values.items():
         try:
-            good = bool(RULES[rule](value)) and kind(value) is not None
+            numbers = value if isinstance(value, tuple | list) else [value]
+            good = not any(isinstance(number, bool | onp.bool_) for number in numbers)
+            good = good and bool(RULES[rule](value)) and kind(value) is not None
         except (TypeError, ValueError, OverflowError):  # not of a kind that can be compared
             good = False
         if not good:

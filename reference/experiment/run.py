@@ -16,7 +16,7 @@ from ..attacks import carlini_wagner, ddn, deepfool, high_confidence, projected_
 from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params
 from ..data import Digits, Split, load, load_idx
-from ..errors import InputError, check_labels
+from ..errors import check_labels, require
 from ..method import steps as definitions
 from ..method.numerics import predict
 from ..method.settings import Training
@@ -68,8 +68,7 @@ def digits(side: int, folder: str | Path | None = None, full: bool = False) -> D
 
 def with_epochs(training: Training, epochs: int) -> Training:
     """The same recipe for another number of epochs: the learning rate is halved at the same fractions of it."""
-    if epochs < 1:
-        raise InputError(f"epochs = {epochs}: give at least 1")
+    (epochs,) = require("a whole number, 1 or more", epochs=epochs)
     return replace(training, epochs=epochs, halve_every=training.halve_every * epochs / max(training.epochs, 1))
 
 

@@ -19,7 +19,7 @@ import numpy as onp
 
 from ..by_hand import steps as by_hand
 from ..data import Digits
-from ..errors import DivergenceError, InputError, check_labels
+from ..errors import DivergenceError, InputError, check_labels, require
 from ..method import critic, network
 from ..method.adam import Adam, decayed
 from ..method.network import Params
@@ -47,8 +47,7 @@ DIVERGED = 1e6
 
 def start(data: Digits, defence: Defence, training: Training, seed: int, dtype=onp.float32) -> State:
     """The state before the first epoch, on fresh weights."""
-    if not isinstance(seed, int | onp.integer) or seed < 0:
-        raise InputError(f"seed = {seed!r}: give a whole number, 0 or more")
+    (seed,) = require("a whole number, 0 or more", seed=seed)
     if not isinstance(defence, Defence):
         raise InputError(f"no objective for {defence!r}: give the settings of a defence, such as Undefended()")
     rng = onp.random.default_rng(seed)

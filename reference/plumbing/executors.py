@@ -39,6 +39,10 @@ PATIENCE = 10
 """Seconds in which a scheduler must answer."""
 WINDOWS = 61
 """The most processes that Windows lets one process wait for."""
+UNGUARDED = 3
+"""The exit status of a worker whose script starts runs as soon as it is imported."""
+GUARD = 'start runs under `if __name__ == "__main__":` only'
+PORTABLE = "its function must be one of a file's own, and its arguments fit for pickling"
 
 
 class Shared(NamedTuple):
@@ -148,27 +152,46 @@ def _place(cluster: Cluster, jobs: int | None, runs: int):
     return _local(min(jobs or cores(), runs, WINDOWS if sys.platform == "win32" else runs))
 
 
+def _check_script() -> None:
+    """A process that is started here first imports this one's script, which must be a file that starts no runs then."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # this is such a process
+        os._exit(UNGUARDED)
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if main.__spec__ is None and script is not None and not Path(script).is_file():
+        raise InputError(f"a run's process imports the script, but {script!r} is no file: give python a file's name")
+
+
 @contextmanager
 def _local(jobs: int) -> Iterator[_Place]:
     """A process for each run: a `ProcessPoolExecutor` of one worker, so that no run ends when another one's dies.
 
     Each has a pipe of its own for its reports, so that one that is killed while it tells keeps nobody waiting.
     """
+    _check_script()
     context, before = multiprocessing.get_context("spawn"), multiprocessing.active_children()
     pools, readers = {}, []
 
     def submit(*call):
+        try:
+            packed = pickle.dumps(call)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise InputError(f"a run cannot be sent to its process ({error}): {PORTABLE}") from error
         reader, writer = context.Pipe(duplex=False)
         with _interrupts_held(), writer:
             pool = ProcessPoolExecutor(1, context, _enter, (writer,))
-            future = pool.submit(_call, *call)
-        pools[future] = pool
+            known = multiprocessing.active_children()
+            future = pool.submit(_call, packed)
+        pools[future] = pool, next((child for child in multiprocessing.active_children() if child not in known), None)
         readers.append(reader)
         return future
 
     def hear():
         for future in [future for future in pools if future.done()]:
-            pools.pop(future).shutdown()
+            pool, process = pools.pop(future)
+            pool.shutdown()
+            if process is not None and process.exitcode == UNGUARDED:
+                raise InputError(f"a run's process imports the script: {GUARD}")
         for reader in list(readers):
             try:
                 while reader.poll():
@@ -183,7 +206,7 @@ def _local(jobs: int) -> Iterator[_Place]:
         for child in multiprocessing.active_children():
             if child not in before:
                 child.terminate()
-        for pool in pools.values():
+        for pool, _ in pools.values():
             pool.shutdown()
         for reader in readers:
             reader.close()
@@ -201,9 +224,13 @@ def _enter(writer) -> None:
     end_with_parent()
 
 
-def _call(work: Callable, *arguments) -> Any:
+def _call(packed: bytes) -> Any:
     """A local worker's only act.  SIGTERM ends it at once, until there is a result: then it has a second to send it."""
     try:
+        try:
+            work, *arguments = pickle.loads(packed)
+        except (AttributeError, ImportError) as error:
+            raise InputError(f"a run's process cannot find its function ({error}): {PORTABLE}") from error
         return work(*arguments)
     finally:
         signal.signal(signal.SIGTERM, lambda *_: threading.Timer(1, os._exit, (ENDED,)).start())
@@ -243,6 +270,8 @@ def _dask(address: str, jobs: int | None) -> Iterator[_Place]:
     kind, _, number = address.partition(":")
     if kind == "local" and not (number.isdecimal() and 1 <= int(number) <= 1000):
         raise InputError(f"cluster {address!r}: give local:N with N from 1 to 1000")
+    if kind == "local":
+        _check_script()
 
     def submit(*call):
         """On a worker without a run: Dask itself may let one run wait for another while a worker has nothing to do."""
@@ -284,9 +313,10 @@ def _dask(address: str, jobs: int | None) -> Iterator[_Place]:
                 client = distributed.Client(cluster or address, timeout=PATIENCE, set_as_default=False)
             versions = set(client.run(_version).values())
         except (OSError, ValueError, ImportError, RuntimeError) as error:
+            cure = "give the address of a running scheduler, whose workers have this package installed"
             raise InputError(
                 f"the cluster {address!r} cannot be used ({str(error)[:200] or 'no answer'}): "
-                "give the address of a running scheduler, whose workers have this package installed"
+                + (f"see that processes can be started, and {GUARD}" if kind == "local" else cure)
             ) from None
         if not versions:
             raise InputError(f"the scheduler {address!r} has no workers: start some with `dask worker {address}`")

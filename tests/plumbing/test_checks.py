@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reference.errors import DivergenceError, InputError, check_labels
+from reference.errors import RULES, DivergenceError, InputError, check_labels, require
 from reference.plumbing.checks import check_confidence, check_images, check_params
 
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 5))
@@ -26,6 +26,13 @@ def changed(params, layer, weight=None, bias=None):
 
 def test_errors_are_caught_as_their_usual_kinds():
     assert issubclass(InputError, ValueError) and issubclass(DivergenceError, ArithmeticError)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("value", [True, np.True_, (2, True)])
+def test_true_is_no_number(rule, value):
+    with pytest.raises(InputError, match="x = .*True"):
+        require(rule, x=value)
 
 
 @given(st.data(), shapes, dtypes)

@@ -184,6 +184,45 @@ def test_a_cluster_is_an_address_or_an_executor():
         run_all(double, {"a": (1,)}, cluster=3)
 
 
+@pytest.mark.parametrize("jobs", [True, 0, 1.5, "2", np.True_])
+def test_a_number_of_jobs_that_is_none(jobs):
+    with pytest.raises(InputError, match="jobs = .*: give a whole number, 1 or more"):
+        run_all(double, {"a": (1,)}, jobs)
+
+
+UNGUARDED = """
+import sys
+sys.path.insert(0, {root!r})
+from reference.plumbing.command import answer
+from reference.plumbing.executors import run_all
+def mine(x):
+    return x
+sys.exit(answer("p", lambda: print(run_all({function}, {{"a": (1,)}}, 1, cluster={cluster!r})), ""))
+"""
+
+
+@pytest.mark.parametrize(
+    "function, cluster, where, says",
+    [
+        ("mine", None, "file", 'under `if __name__ == "__main__":`'),
+        ("mine", "local:1", "file", 'under `if __name__ == "__main__":`'),
+        ("abs", None, "stdin", "give python a file's name"),
+        ("mine", None, "-c", "must be one of a file's own"),
+        ("lambda x: x", None, "-c", "must be one of a file's own"),
+    ],
+)
+def test_a_script_that_processes_cannot_import_is_one_line(function, cluster, where, says, tmp_path):
+    if cluster:
+        pytest.importorskip("distributed")
+    (tmp_path / "script.py").write_text(UNGUARDED.format(root=str(ROOT), function=function, cluster=cluster))
+    with open(tmp_path / "script.py") as script:
+        how = {"file": [script.name], "stdin": [], "-c": ["-c", script.read()]}[where]
+        script.seek(0)
+        ended = subprocess.run([sys.executable, *how], stdin=script, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and not ended.stdout
+    assert says in ended.stderr and ended.stderr.count("\n") == 1
+
+
 def test_workers_with_another_version_are_refused(cluster):
     import distributed
 
