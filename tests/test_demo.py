@@ -177,7 +177,7 @@ def refused(capsys, *argv):
         ("--hidden=-5", "--hidden -5: give widths"),
         ("--hidden 8--8", "--hidden 8--8"),
         ("--hidden -5", "--hidden -5: give widths"),
-        ("--epochs 0", "epochs = 0: give at least 1"),
+        ("--epochs 0", "epochs = 0: give a whole number, 1 or more"),
         ("--epochs=-3", "epochs = -3"),
         ("--epochs", "--epochs: expected one argument"),
         ("--epochs many", "--epochs: invalid int value: 'many'"),

@@ -192,8 +192,8 @@ def test_other_epochs_are_the_same_recipe():
     assert (t.epochs, t.halve_every) == (25, 10)
     assert replace(t, epochs=100, halve_every=40) == Training(), "nothing else changes"
     assert with_epochs(DEMO.training, DEMO.training.epochs) == DEMO.training
-    for epochs in (0, -1):
-        with pytest.raises(InputError, match=f"epochs = {epochs}: give at least 1"):
+    for epochs in (0, -1, 2.5, True):
+        with pytest.raises(InputError, match=f"epochs = {epochs}: give a whole number, 1 or more"):
             with_epochs(Training(), epochs)
 
 
