@@ -69,17 +69,13 @@ def steady(p: Problem) -> bool:
     """
 
     def moves(dtype, roundings=0):
-        def cast(tree):
-            return [cast(part) if isinstance(part, list | tuple) else part.astype(dtype) for part in tree]
-
         def move(params, gradient, adam, rate):
-            adam = Adam(cast(adam.m), cast(adam.v), adam.t)
-            new, _ = adam_step(params, gradient, adam, rate, training.beta1, training.beta2)
+            new, _ = adam_step(params, gradient, cast(adam, dtype), rate, training.beta1, training.beta2)
             return onp.concatenate([(a - b).ravel() for pair in zip(new, params) for a, b in zip(*pair)])
 
         training, state = p.plan.training, p.state
-        x, x_hat = ((image * (1 + roundings * onp.finfo(dtype).eps)).astype(dtype) for image in cast((p.x, p.x_hat)))
-        params, critic_params, (real, fake, judging) = cast(state.params), cast(state.critic), cast(p.noise)
+        x, x_hat = ((image * (1 + roundings * onp.finfo(dtype).eps)).astype(dtype) for image in (p.x, p.x_hat))
+        params, critic_params, (real, fake, judging) = (cast(t, dtype) for t in (state.params, state.critic, p.noise))
         step = steps.ClassifierStep(params, x)
         step.attack(replace(state.running, value=state.running.value.astype(dtype)), p.defence.generator)
         _, theta = step.gradient(p.y, critic_params, judging, p.defence)
@@ -96,6 +92,13 @@ def steady(p: Problem) -> bool:
         for roundings in (0, *off)
         for single, exact in zip(moves(onp.float32, roundings), double, strict=True)
     )
+
+
+def cast(tree, dtype):
+    """Every array of a tree of lists, tuples and Adam states as `dtype`."""
+    if isinstance(tree, Adam):
+        return Adam(cast(tree.m, dtype), cast(tree.v, dtype), tree.t)
+    return [cast(part, dtype) for part in tree] if isinstance(tree, list | tuple) else tree.astype(dtype)
 
 
 def batch(plan: Experiment, digits: Digits, state: State, x, y) -> Problem:

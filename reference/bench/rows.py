@@ -65,7 +65,7 @@ def batches(p: Problem) -> Iterator[tuple[onp.ndarray, onp.ndarray]]:
 
 def virtual_start(p: Problem) -> onp.ndarray:
     """The random direction (n, d) from which virtual adversarial training searches, the same for all rows."""
-    return onp.random.default_rng(0).standard_normal(p.x.shape, dtype=p.x.dtype)
+    return onp.random.default_rng(0).standard_normal(p.x.shape, dtype=onp.float32)
 
 
 def evaluations(p: Problem, model) -> dict[str, Job]:
