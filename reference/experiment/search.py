@@ -30,6 +30,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as onp
+from matplotlib.figure import Figure
 
 from ..attacks import deepfool, high_confidence, strongest
 from ..by_hand.model import from_params
@@ -49,7 +50,9 @@ from ..method.settings import (
 from ..plumbing import executors
 from ..plumbing.command import Parser, add_places, answer
 from ..plumbing.files import content_of, locked, read_json, write_json, write_text
+from . import fronts
 from .evaluate import evaluate
+from .figures import save as save_figure
 from .plans import FULL, LONG, Experiment
 from .run import attack_shown, with_epochs
 from .standin import StandIn
@@ -306,6 +309,12 @@ def page(scale: Scale, records: Sequence[dict]) -> str:
     )
 
 
+def draw(scale: Scale, records: Sequence[dict], gains: Sequence[str] = tuple(fronts.GAINS)) -> Figure:
+    """What each defence gains for its error: the candidates that were measured, in a panel for each of `gains`."""
+    results = {candidates[0][0].name: means(scale, records, name) for name, candidates in scale.candidates.items()}
+    return fronts.draw(results, 2 * scale.budgets[1], gains)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, then print every candidate and the choices -> the exit status."""
     parser = Parser(prog="python -m reference.experiment.search", description=__doc__.partition("\n")[0])
@@ -320,6 +329,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             records = search(args.scale, args.out, args.only, args.jobs, args.cluster)
             text = page(SCALES[args.scale], records)
             write_text(args.out / f"search-{args.scale}.md", text + "\n")
+            save_figure(draw(SCALES[args.scale], records), args.out / f"search-{args.scale}.png")
         print(text)
 
     return answer("reference.experiment.search", work, "what was measured is kept; the same command goes on")

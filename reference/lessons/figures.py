@@ -267,18 +267,6 @@ def four_passes(numbers: dict[str, onp.ndarray]) -> Figure:
     return figure
 
 
-def front(points: dict[str, onp.ndarray]) -> Figure:
-    """Error against ρ: `points` holds per family an (m, 2) array of (error %, ρ), one row per strength, in order."""
-    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
-    axes = figure.subplots()
-    looks = zip((BLACK, SKY, ORANGE, PURPLE, GREEN, BLUE, VERMILLION), "os^D*vP")
-    for (name, rows), (colour, marker) in zip(points.items(), looks):
-        axes.plot(*rows.T, color=colour, marker=marker, lw=1.2, label=name)
-    axes.set(xlabel="test error, %  (less is better)", ylabel="ρ, DeepFool  (more is better)")
-    axes.legend(fontsize=8)
-    return figure
-
-
 def losses_of_D() -> Figure:
     """The three softplus terms as functions of the critic's score."""
     D = onp.linspace(-4, 4, 200)

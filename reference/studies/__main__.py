@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from ..plumbing.command import Parser, answer
-from . import confidence, cost, critic, cycle, kinds, masking, maximum, pareto, scale, scarcity, study, survey, unlike
+from . import confidence, cost, critic, cycle, kinds, masking, maximum, scale, scarcity, study, survey, unlike
 
 STUDIES = {
     "cost": cost,
@@ -20,7 +20,6 @@ STUDIES = {
     "unlike": unlike,
     "max": maximum,
     "kinds": kinds,
-    "pareto": pareto,
     "masking": masking,
     "scale": scale,
 }

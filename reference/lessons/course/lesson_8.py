@@ -5,40 +5,33 @@
 # questions asked?
 
 # %%
-import json
-from pathlib import Path
-
 import numpy as np
 
-from reference.lessons import figures
+from reference.experiment import fronts, search
 from reference.lessons.build import figure, show
-from reference.studies import pareto
+from reference.studies.study import SHIPPED
 
-FILE = Path(figures.__file__).parents[1] / "gallery/studies/pareto.json"
-record = json.loads(FILE.read_text(encoding="utf-8"))
-points, groups = {}, {}
-for row in record["records"]:
-    groups.setdefault((row["family"], row["strength"]), []).append(row)
-for (family, _), rows in groups.items():
-    mean = [100 * np.mean([r["error"] for r in rows]), np.mean([r["deepfool"] for r in rows])]
-    points.setdefault(family, []).append(mean)
+scale, gain = search.SCALES["demo"], "ρ by the strongest attack"
+records = search.read(SHIPPED.parent / "search-demo.json")
 figure(
-    figures.front({name: np.array(rows) for name, rows in points.items()}),
-    "Test error against robustness, for every defence at several strengths, means over seeds.",
+    search.draw(scale, records, [gain]),
+    "Validation error against robustness, for every defence at several strengths, means over three seeds.",
 )
-print(record["finding"])
+candidates = [result for name in scale.candidates for result in search.means(scale, records, name)]
+told = "On the front of error and ρ stand " + "; ".join(fronts.front(candidates, gain)) + "."
+print(told)
 
 # %% [markdown]
 # ## One number is half an answer
 #
 # Every defence has a strength, and more of it buys robustness with error.  So compare *curves*: a setting is on the front if no
-# other has less error and more robustness.  **Why does the finding not flatter the method?**  Because this is what these records
-# say, at this scale and with these seeds.
+# other has less error and more robustness.  **Why do rivals stand on the front, too?**  Because this is what these records say,
+# at this scale and with these seeds: no defence is the best at every error.
 
 # %%
-show(pareto.on_front)
+show(fronts.on_front)
 error, rho = np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.3, 0.2])
-assert pareto.on_front(error, rho).tolist() == [True, True, False]
+assert fronts.on_front(error, rho).tolist() == [True, True, False]
 
 # %% [markdown]
 # ## A difference, and its seeds
