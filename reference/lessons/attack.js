@@ -175,11 +175,10 @@ function showColumns() {
     part(".moved").setAttribute("aria-label", `moved by ${percent(ratio, 1)}: show the formula`);
     part(".bar i").style.width = `${100 * Math.min(ratio / scaleOfMoves(), 1)}%`;
     const count = `${path.length - 1} step${path.length === 2 ? "" : "s"}`;
-    part(".status").textContent = done ? (success ? `after ${count}` : `not after ${count}`) : `${probability(now.p[target])} for ${target}`;
+    part(".status").textContent = done ? (success ? `after ${count}` : `not after ${count}`) : `${probability(now.p[target])} sure of ${target}`;
     if (critic) {
-      const before = forward(critic, paths[i].x).z[paths[i].label], after = forward(critic, now.x).z[says];
-      const sign = (v) => `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(1)}`;
-      part(".score").textContent = `its critic: ${paths[i].label} ${sign(before)}, ${says} ${sign(after)}`;
+      const { z } = forward(critic, now.x), sign = (v) => `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(1)}`;
+      part(".score").textContent = `critic: ${[paths[i].label, target].map((j) => `${j}?\u00a0${sign(z[j])}`).join(", ")}`;
     }
   });
 }
@@ -258,8 +257,9 @@ function showFormulas() {
     ["moved", `moved so far`, `‖<i>r</i>‖ / ‖<i>x</i>‖`, `${f(r, 2)} / ${f(size, 2)}`, percent(r / size, 1)],
   ];
   if (critic) {
-    const at = (v, j) => f(forward(critic, v).z[j], 2);
-    rows.push(["critic", "its critic", `<i>D</i>${sub(label)}(<i>x</i>), <i>D</i>${sub(target)}(<i>x</i>)`, `${at(x, label)}, ${at(x, target)}; <i>D</i>${sub(`ŷ = ${says}`)}(x̂)`, at(now.x, says)]);
+    const asked = [...new Set([label, target, says])], scores = (v) => asked.map((j) => f(forward(critic, v).z[j], 2)).join(", ");
+    const of = (v) => asked.map((j) => `<i>D</i>${sub(j)}(${v})`).join(", ");
+    rows.push(["critic", "its critic of the original", of("<i>x</i>"), "", scores(x)], ["critic", `and of the image now, taken for ${says}`, of("x̂"), "", scores(now.x)]);
   }
   $("formulas").style.setProperty("--accent", accent(i));
   $("formulas-title").textContent = `${name}, step ${Math.min(state.step, path.length - 1)}`;

@@ -3,7 +3,7 @@
 A lesson is a Python file in which `# %% [markdown]` begins a cell of text (comments) and `# %%` one of code.  A text
 and the code after it stand beside each other on the page.  Code is run in one namespace; it may call
 
-    show(function)         prints the library's own source
+    show(function)         prints the library's own source; what an exercise asks for is left out, or folded away
     figure(figure, alt)    shows a matplotlib `Figure`; the text `alt` says what is to be seen, and is compulsory
     print(…)
 
@@ -27,6 +27,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ..errors import InputError
+from .exercises import EXERCISES, find
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "course"
@@ -45,16 +46,29 @@ _outputs: list[str] = []  # HTML of what the running cell has shown
 
 
 def show(function) -> None:
-    """The library's own source of `function`, as it runs."""
-    source = textwrap.dedent(inspect.getsource(function))
-    where = f"{function.__module__.removeprefix('reference.').replace('.', '/')}.py"
-    lines, code = source.count("\n"), _coloured(source)
-    if lines > LONG:
-        _outputs.append(f'<details class="source"><summary>{where}, {lines} lines</summary>{code}</details>')
-    else:
-        _outputs.append(f'<figure class="source"><figcaption>{where}</figcaption>{code}</figure>')
+    """The library's own source of `function`, as it runs; where an exercise asks for it, without the body at first."""
+    file, name = f"{function.__module__.removeprefix('reference.').replace('.', '/')}.py", function.__qualname__
+    left = whole = inspect.getsource(function)
+    asked = [(e.name, h) for e in EXERCISES for h in e.holes if h.file == file and f"{h.path}.".startswith(f"{name}.")]
+    for _, hole in asked:
+        body = find(hole).text[slice(*find(hole).span)]
+        left = left.replace(body, re.match(" *", body)[0] + "...\n")
+    left, source = textwrap.dedent(left), textwrap.dedent(whole)
+    yours = f"yours to write: exercise {asked[0][0]}" if asked else ""
+    lines = source.count("\n")
     if not _is_page:
-        print(source)
+        print(f"{left}# {yours}; `exercise {asked[0][0]} --solution` prints the body" if asked else source)
+        return
+    if asked:
+        _outputs.append(
+            f'<figure class="source yours"><figcaption>{file}, {yours}</figcaption>{_coloured(left)}</figure>'
+        )
+    if asked or lines > LONG:
+        what = "the solution" if asked else file
+        folded = f"<summary>{what}, {lines} lines</summary>{_coloured(source)}"
+        _outputs.append(f'<details class="source">{folded}</details>')
+    else:
+        _outputs.append(f'<figure class="source"><figcaption>{file}</figcaption>{_coloured(source)}</figure>')
 
 
 def figure(drawn, alt: str) -> None:
@@ -198,8 +212,9 @@ def to_html(path: Path) -> str:
         f'<a href="lesson_{i}.html"{" aria-current=page" if lessons()[i] == path else ""}>{i}</a>' for i in numbers
     )
     page = (HERE / "lesson.html").read_text(encoding="utf-8")
-    parts = {"TITLE": html.escape(title(path)), "STYLE": HtmlFormatter().get_style_defs(".code"), "LINKS": links}
-    parts["BODY"] = "\n".join(rows)
+    light, dark = (HtmlFormatter(style=name).get_style_defs(".code") for name in ("default", "github-dark"))
+    colours = f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
+    parts = {"TITLE": html.escape(title(path)), "STYLE": colours, "LINKS": links, "BODY": "\n".join(rows)}
     return re.sub(r"\b(TITLE|STYLE|LINKS|BODY)\b", lambda found: parts[found[1]], page)
 
 

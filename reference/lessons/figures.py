@@ -174,9 +174,9 @@ def critic_levels(params, critic, data, found, kinds) -> Figure:
         axes.contourf(a, b, D[..., k], 20, cmap="PuOr_r", vmin=-reach, vmax=reach)
         axes.contour(a, b, D[..., k], [0], colors=BLACK, linewidths=1.2)
         axes.plot(*data.x[data.y == k][:80].T, ".", color=BLACK, ms=3)
-        for kind, marker, colour in (("I", "X", VERMILLION), ("II", "o", "white")):
+        for kind, marker, colour, edge in (("II", "o", "white", BLACK), ("I", "X", BLACK, "white")):
             rows = (taken_for == k) & (kinds == kind)
-            axes.scatter(*points[rows].T, marker=marker, color=colour, edgecolor=BLACK, s=34, lw=0.7, zorder=3)
+            axes.scatter(*points[rows].T, marker=marker, color=colour, edgecolor=edge, s=50, lw=0.7, zorder=3)
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
         axes.set_title(f"D for class {toy.CLASS_NAMES[k]}", fontsize=10)
     return figure

@@ -64,32 +64,65 @@ def verdict(report: Report) -> str:
 def where(report: Report) -> list[str]:
     """Rung 1: where to look."""
     bad = [r for r in report.results if r.status in ("failed", "error") or r.status == "skipped" and not report.undone]
-    lines = list(dict.fromkeys(r.text for r in bad if r.text))[:3]
+    lines = list(dict.fromkeys(f"{r.text}{f' for {special([r])}' if r.case.flags else ''}" for r in bad if r.text))[:3]
     failed = [r for r in bad if r.status == "failed"]
     if not failed:
         return lines
     terms = list(dict.fromkeys(r.case.term for r in failed))
-    lines.append(f"wrong: {', '.join(term.replace('-', ' ') for term in terms)}")
+    lines.append(f"wrong: {', '.join(term.replace('-', ' ') + norms(term, failed) for term in terms)}")
     right = {r.case.term for r in report.results if r.status == "passed"} - set(terms)
     gradients = [term.removeprefix("gradient-") for term in terms if term.startswith("gradient-")]
     places = list(dict.fromkeys(hole.name for m in report.mistakes if (hole := hole_of(report.exercise, m.edits[0]))))
     look = f"Look at {' and '.join(places)}.  " if places and len(report.exercise.holes) > 1 else ""
-    flags = [set(r.case.flags) for r in failed]
+    flags = [r.case.flags for r in failed]
     if gradients and len(gradients) == len(terms) and all(f"loss-{name}" in right for name in gradients):
         lines.append(f"{look}Values are right, gradients are not: look for something attached or detached.")
     elif all(flags):
-        cases = ", ".join(sorted(set.union(*flags))).replace("-", " ")
-        lines.append(f"{look}Only special cases are wrong ({cases}): what should happen there, and what does?")
+        lines.append(
+            f"{look}Only special cases are wrong ({special(failed)}): what should happen there, and what does?"
+        )
     elif any(term.startswith("loss-") for term in terms):
         lines.append(f"{look}A value is wrong already, so leave the gradients for later.")
     else:
         lines.append(f"{look}Read the task and the docstring once more, word for word: what does your code not do?")
     if report.example:
+        if any(flags) and not all(flags):
+            lines.append(f"Special cases are among the wrong ones: {special(failed)}.")
         lines.append(
             f"No known mistake gives these numbers.  Compute the smallest case that differs, {report.example.case.id}, "
             "by hand: --hint prints its numbers."
         )
     return lines
+
+
+SPECIAL = {
+    "absent-class": "a class is predicted for no example",
+    "all-kept": "every attack changes the prediction",
+    "batch-of-one": "n = 1",
+    "depth-zero": "a linear network",
+    "exact-tie": "p = C exactly",
+    "no-gradient": "a network whose gradients are all 0",
+    "relu-at-zero": "a hidden unit at exactly 0",
+    "s-empty": "no attack changes the prediction, so S is empty",
+    "saturated": "a network so sure that p is 0 or 1 to rounding",
+    "stops-at-once": "p ≥ C from the start, so nothing moves",
+    "target-confidence-one": "C = 1, which no step reaches",
+    "third-class": "every attack ends in a class that is neither the original nor the target",
+    "two-classes": "k = 2",
+}
+"""What a case of each of the kit's flags is about."""
+
+
+def special(results: Sequence[Result]) -> str:
+    """What is special about some cases."""
+    return "; ".join(SPECIAL[flag] for flag in sorted({flag for r in results for flag in r.case.flags}))
+
+
+def norms(term: str, failed: Sequence[Result]) -> str:
+    """In which geometry a term's cases are wrong."""
+    names = {"l2": "L2", "linf": "L∞"}
+    found = {names.get(r.case.inputs.get("geometry"), "") for r in failed if r.case.term == term} - {""}
+    return f" in {' and '.join(sorted(found))}" if found else ""
 
 
 def words(report: Report) -> list[str]:

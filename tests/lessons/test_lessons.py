@@ -1,5 +1,6 @@
 """Every lesson runs without a network, and what it claims holds; its page and its notebook are whole."""
 
+import html
 import json
 import re
 import socket
@@ -13,7 +14,8 @@ from autograd import grad
 
 from reference.errors import InputError
 from reference.lessons import build, figures
-from reference.method import network, objectives
+from reference.lessons.exercises import EXERCISES, find
+from reference.method import generator, network, objectives, risk
 from reference.method.settings import AdversaryCritic
 from reference.method.targets import RunningConfidence
 
@@ -44,8 +46,28 @@ def test_a_lesson_runs_without_a_network_and_its_page_loads_nothing(number, monk
     assert time.process_time() - began < 30
     assert not re.search(r"""(src|href)\s*=\s*["']?(http|//)""", page)
     assert "<math" in page
-    assert page.count("<details>") == 3 and 'role="img"' in page
+    assert page.count("<details>") == 3 + ("Paper, authors' code, ours?" in page) and 'role="img"' in page
     assert all(label.strip() for label in re.findall(r'aria-label="([^"]*)"', page))
+
+
+@pytest.mark.parametrize("number", LESSONS)
+def test_a_lesson_gives_no_exercise_away_before_one_asks(number):
+    """The lines of every hole's body stand in folded parts alone."""
+    page = re.sub(r"<details.*?</details>", "", build.to_html(LESSONS[number]), flags=re.DOTALL)
+    seen = {"".join(line.split()) for line in html.unescape(re.sub(r"<[^>]*>", "", page)).splitlines()}
+    for exercise in EXERCISES:
+        for hole in exercise.holes:
+            source = find(hole)
+            body = source.text[slice(*source.span)].splitlines()
+            assert not {"".join(line.split()) for line in body if len(line.split()) > 3} & seen, hole.name
+
+
+def test_a_notebook_shows_what_is_asked_and_not_its_solution(capsys):
+    build.show(generator.newton_step)
+    said = capsys.readouterr().out
+    assert "Returns (n, d)" in said and "exercise newton --solution" in said and "return (" not in said
+    build.show(risk.robust_risk)  # no exercise asks for it
+    assert "return" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", LESSONS)

@@ -17,6 +17,7 @@ from reference.data import load
 from reference.experiment.tables import NAMES
 from reference.experiment.train import train
 from reference.lessons import page
+from reference.method import critic
 from reference.method.generator import unrolled
 from reference.method.settings import AdversaryCritic, Training, Undefended
 
@@ -149,10 +150,13 @@ def press(driver, *keys):
         ActionChains(driver).send_keys(key).perform()
 
 
-def test_the_story_by_keyboard_and_by_address(browser):
+def test_the_story_by_keyboard_and_by_address(browser, content):
     from selenium.webdriver import Keys
 
     driver = browser("#step=0")
+    D = critic.scores(content.critic, content.images[[page.DIGIT]], AdversaryCritic().slope)[0]
+    shown = re.findall(r"[49]\?\s(\S+\d)", text(driver, ".score").replace("−", "-"))
+    assert [float(v) for v in shown] == pytest.approx(D[[4, 9]], abs=0.051)
     assert text(driver, "#title") == "What must change before a network calls this 4 a 9?"
     assert text(driver, ".moved") == "0.0 %"
     press(driver, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)

@@ -4,6 +4,8 @@
 # A network reads a handwritten 4 and is right.  Change the image a little, in a direction that the network's own gradient
 # names, and the same network says 9.  You would still say 4.
 #
+# The images are 28×28 pixels, each a number from 0 (paper) to 1 (ink), and no network was trained on those that you see here.
+#
 # Before you go on, guess: what share of the image has to change before an ordinary network gives in?  One half?  A tenth?
 
 # %%
@@ -13,7 +15,11 @@ from reference.lessons.build import figure, show
 content = page.shipped()
 x = content.images[page.DIGIT]  # the first 4 of the test images
 drawn = figures.attacked_digits(content.networks, x, 4, 9, 0.8)
-figure(drawn, "One 4, and what it takes to make each network 80 % sure that it is a 9; below, what was changed.")
+figure(
+    drawn,
+    "One 4, and what it takes to make each network 80 % sure that it is a 9; "
+    "below, what was changed.",
+)
 
 # %% [markdown]
 # ## How large is a change?
@@ -22,7 +28,8 @@ figure(drawn, "One 4, and what it takes to make each network 80 % sure that it i
 #
 # $$\rho = \frac{1}{n} \sum_{i=1}^n \frac{\lVert r_i \rVert}{\lVert x_i \rVert}$$
 #
-# A ρ of 0.1 says that an average change is a tenth as long as the image.  **Why a ratio?**  A thin 1 has little ink and a
+# An *attack* is a procedure that finds such an r, and ρ depends on it.  One attack is *stronger* than another if its r are
+# shorter, so that its ρ is smaller.  A ρ of 0.1 says that an average change is a tenth as long as the image.  **Why a ratio?**  A thin 1 has little ink and a
 # fat 8 much, so the same length of change is a smaller disturbance to the 8.
 
 # %%
@@ -35,10 +42,12 @@ show(deepfool)
 #
 # DeepFool pretends that the network is linear, walks to the nearest boundary of that linear network, looks again, and stops
 # as soon as the class has changed.  **Why look again?**  The network is not linear, so the first guess falls short.
+#
+# **Why is the order another than under the figure?**  The figure shows one image, and its
+# attack goes on until a network is 80 % sure.  DeepFool stops where a network hesitates between two classes, and its ρ is an
+# average over all images of the page `attack.html`.  Two such lists of ρ may differ in order, so always name attack and images.
 
 # %%
-import numpy as np
-
 from reference.by_hand.model import from_params
 from reference.experiment.evaluate import measure
 
@@ -62,11 +71,11 @@ assert rho["undefended"] < 0.2
 # %%
 model = from_params(content.networks["undefended"])
 weak = deepfool(model, content.images, ("true", content.labels), iterations=8)
-ratio = np.linalg.norm(weak.last - content.images, axis=1) / np.linalg.norm(content.images, axis=1)
-honest = ratio[weak.success].mean()
-wrong = np.where(weak.success, ratio, 0).mean()
-print(f"success {weak.success.mean():.0%}; rho over successes {honest:.3f}, failures counted as 0 {wrong:.3f}")
-assert wrong < honest and not weak.success.all()
+found = measure(weak, content.images, model.logits)
+wrong = found.rho * found.success_rate  # failures are added as 0
+print(f"success {found.success_rate:.0%}")
+print(f"rho over successes {found.rho:.3f}, failures counted as 0 {wrong:.3f}")
+assert 0 < wrong < found.rho < rho["undefended"]
 
 # %% [markdown]
 # ## Exercise and questions
@@ -83,6 +92,10 @@ assert wrong < honest and not weak.success.all()
 # <details><summary>Is ρ of a network that has the largest ρ an upper bound or a lower bound of what fools it?</summary>
 #
 # An upper bound: an attack found a change of that length, and a better attack may find a shorter one.
+# </details>
+# <details><summary>A change r of length 1 to an image of length 10, and of length 1 to one of length 5: what is ρ?</summary>
+#
+# The mean of 0.1 and 0.2, which is 0.15.  It is not 2 / 15: each image counts alike.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #

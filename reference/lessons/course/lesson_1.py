@@ -35,7 +35,8 @@ show(risk.robust_risk)
 show(risk.universal_risk)
 losses = rng.random((7, 5))  # seven candidate changes, five examples
 assert risk.universal_risk(losses) <= risk.robust_risk(losses)
-print(f"shared {risk.universal_risk(losses):.3f}, each its own {risk.robust_risk(losses):.3f}")
+print(f"shared {risk.universal_risk(losses):.3f}")
+print(f"each its own {risk.robust_risk(losses):.3f}")
 
 # %% [markdown]
 # ## The worst step against a linear network
@@ -72,9 +73,12 @@ assert np.isclose((W * r).sum(), epsilon * np.abs(W).sum())
 # %%
 from reference.method import losses
 
-slopes, x0, y0 = rng.normal(size=(3, 30)), rng.normal(size=30), 0  # a linear network of three classes, one image
+# A linear network of three classes, and one image.
+slopes, x0, y0 = rng.normal(size=(3, 30)), rng.normal(size=30), 0
 gaps = np.linalg.norm(slopes - slopes[y0], axis=1)
-worst = losses.margin_hinge((slopes @ x0)[None], np.array([y0]), gaps[None], epsilon)
+worst = losses.margin_hinge(
+    (slopes @ x0)[None], np.array([y0]), gaps[None], epsilon
+)
 pushed = [x0 + epsilon * (slopes[j] - slopes[y0]) / gaps[j] for j in (1, 2)]
 hinges = [1 + slopes[j] @ p - slopes[y0] @ p for j, p in zip((1, 2), pushed)]
 assert np.isclose(worst, max(*hinges, 0))
@@ -87,7 +91,9 @@ assert np.isclose(worst, max(*hinges, 0))
 
 # %%
 predicted, true = epsilon * np.linalg.norm(W), epsilon * np.abs(W).sum()
-print(f"predicted {predicted:.2f}, true {true:.2f}: {true / predicted:.1f} times as much")
+print(
+    f"predicted {predicted:.2f}, true {true:.2f}: {true / predicted:.1f} times as much"
+)
 assert predicted < true <= predicted * np.sqrt(W.size)
 
 # %% [markdown]
@@ -103,6 +109,10 @@ assert predicted < true <= predicted * np.sqrt(W.size)
 #
 # At a maximum, a small change of r changes the loss by nothing in first order.  This is Danskin's theorem.  It holds for a
 # true maximum, and a single gradient step only approximates one.
+# </details>
+# <details><summary>Every pixel of an image may change by ε. Which pixels does the worst step leave alone?</summary>
+#
+# Only those with a slope of exactly 0.  A pixel with a tiny slope changes as much as any other.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #

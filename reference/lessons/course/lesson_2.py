@@ -14,7 +14,8 @@ content = page.shipped()
 params = content.networks["critic"]
 x = content.images[page.DIGIT]
 figure(
-    figures.tangent_step(params, x, 9, 0.8), "log p of the target along its gradient; the tangent reaches log C first."
+    figures.tangent_step(params, x, 9, 0.8),
+    "log p of the target along its gradient; the tangent reaches log C first.",
 )
 
 # %% [markdown]
@@ -74,7 +75,8 @@ assert np.isclose((ahead - log_p)[0] / h, (w * w).sum(), rtol=1e-3)
 # %%
 once = s * np.linalg.norm(w)
 claimed = log_p[0] + (w * once).sum()
-print(f"‖w‖ = {np.linalg.norm(w):.2f}; the tangent at the wrong step says log p = {claimed:.2f}, not {np.log(C):.2f}")
+print(f"‖w‖ = {np.linalg.norm(w):.2f}")
+print(f"log p by the tangent {claimed:.2f}, wanted {np.log(C):.2f}")
 assert not np.isclose(claimed, np.log(C), atol=0.05)
 
 # %% [markdown]
@@ -91,6 +93,10 @@ assert not np.isclose(claimed, np.log(C), atol=0.05)
 #
 # Where p equals C the distance φ is 0, and so would be the step.  √ε pushes on a little.  The ε under the root keeps the
 # norm's derivative finite where w is 0.
+# </details>
+# <details><summary>On which function would one step reach C exactly?</summary>
+#
+# On one whose log p is linear in x.  The softmax is not, and so the attack takes several steps.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #

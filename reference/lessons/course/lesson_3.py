@@ -16,8 +16,8 @@ from reference.lessons.build import figure, show
 from reference.method.settings import Undefended
 
 data = toy.load()
-params = train(data, Undefended(), with_epochs(TOY_TRAINING, 10)).params
-params = [(W.astype(float), b.astype(float)) for W, b in params]
+state = train(data, Undefended(), with_epochs(TOY_TRAINING, 10))
+params = [(W.astype(float), b.astype(float)) for W, b in state.params]
 point = np.array([0.28, 0.5])
 figure(
     figures.linearised_boundaries(params, point),
@@ -42,7 +42,8 @@ show(targets.nearest)
 z, gaps = np.array([[3.0, 2.0, 0.0]]), np.array([[0.0, 0.5, 4.0]])
 away = targets.distances(z, gaps, np.array([0]))
 print(away)
-assert targets.nearest(z, away, np.array([0])) == [2]  # the smallest logit, and the nearest class
+# The smallest logit, and the nearest class.
+assert targets.nearest(z, away, np.array([0])) == [2]
 
 # %% [markdown]
 # ## How sure: a running mean
@@ -57,21 +58,23 @@ assert targets.nearest(z, away, np.array([0])) == [2]  # the smallest logit, and
 
 # %%
 show(targets.RunningConfidence)
-C = targets.RunningConfidence.start(3, float).update(np.array([0.9, 0.7, 0.6]), np.array([0, 0, 1]))
+confidence, predicted = np.array([0.9, 0.7, 0.6]), np.array([0, 0, 1])
+C = targets.RunningConfidence.start(3, float).update(confidence, predicted)
 print(C.value)
 assert np.allclose(C.value, [0.8, 0.6, 1.0])
 
 # %% [markdown]
 # ## Two mistakes
 #
-# **Nearest by logit.**  The example above would aim at class 1, 2.7 times as far away.
+# **Nearest by logit.**  The example above would aim at class 1, although class 2 is much closer.
 #
 # **An absent class counts as 0.**  No image of the batch was taken for class 2.  It keeps its stored value, 1, which no attack
 # reaches within the batch.  With 0 in its place, every attack towards it would stop before its first step.
 
 # %%
 by_logit = int(np.where([True, False, False], -np.inf, z[0]).argmax())
-print(f"by logit: class {by_logit}, at {away[0, by_logit]:.2f}; nearest: class 2, at {away[0, 2]:.2f}")
+print(f"by logit: class {by_logit}, at distance {away[0, by_logit]:.2f}")
+print(f"nearest:  class 2, at distance {away[0, 2]:.2f}")
 assert away[0, by_logit] > 2 * away[0, 2]
 assert C.value[2] == 1
 
@@ -88,6 +91,10 @@ assert C.value[2] == 1
 # <details><summary>Why is C a constant when the loss is differentiated?</summary>
 #
 # It is the attack's goal.  A network that could move the goal would lower its loss by lowering C.
+# </details>
+# <details><summary>After two batches with means 0.9 and 0.7, what is C?</summary>
+#
+# m is 0.45 after the first and 0.575 after the second.  Divided by 1 − ¼ this gives 0.767: the later batch counts twice.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #

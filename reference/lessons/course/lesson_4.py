@@ -15,9 +15,14 @@ from reference.method.generator import unrolled
 content = page.shipped()
 params = content.networks["critic"]
 x = content.images[page.DIGIT][None]
-path = np.concatenate([unrolled(params, x, np.array([9]), np.array([0.8]), m) for m in range(6)])
+t, C = np.array([9]), np.array([0.8])
+path = np.concatenate([unrolled(params, x, t, C, steps) for steps in range(6)])
 drawn = figures.attack_frames(params, content.critic, path, 9)
-figure(drawn, "A 4 after 0 to 5 steps of the attack towards 9, with the probability of 9 and the critic's score.")
+figure(
+    drawn,
+    "A 4 after 0 to 5 steps of the attack towards 9, with the probability of 9 and "
+    "the critic's score.",
+)
 
 # %% [markdown]
 # ## The loop
@@ -26,7 +31,9 @@ figure(drawn, "A 4 after 0 to 5 steps of the attack towards 9, with the probabil
 #
 # $$\hat x = x + (1 + o) \sum_{m=1}^{M} c_m s_m$$
 #
-# with $o = 0.05$, and $c_m = 1$ until $p_t$ first reaches C, then 0 for good.
+# with $o = 0.05$, and $c_m = 1$ until $p_t$ first reaches C, then 0 for good.  The code makes $c_m$ step by step, from a sigmoid σ:
+#
+# $$c_m = c_{m-1} \cdot \mathrm{round}(\sigma(C - p_t)) \qquad c_0 = 1$$
 
 # %%
 show(unrolled)
@@ -54,8 +61,9 @@ t = (labels + 1) % 10
 
 
 def critic_term(params, mode, steps):
-    x_hat = unrolled(params, small, t, np.full(len(small), 0.8), steps, gradient=mode)
-    return (softplus(-pick(critic.scores(content.critic, x_hat, 0.2), t))).sum()
+    C = np.full(len(small), 0.8)
+    x_hat = unrolled(params, small, t, C, steps, gradient=mode)
+    return softplus(-pick(critic.scores(content.critic, x_hat, 0.2), t)).sum()
 
 
 def flat(gradient):
@@ -64,12 +72,13 @@ def flat(gradient):
 
 cosines = []
 for steps in (1, 2, 3, 5):
-    a, b = (flat(grad(critic_term)(params, mode, steps)) for mode in ("truncated", "full"))
+    a = flat(grad(critic_term)(params, "truncated", steps))
+    b = flat(grad(critic_term)(params, "full", steps))
     cosines.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 print([f"{c:.2f}" for c in cosines])
 assert np.isclose(cosines[0], 1)  # one step has no path
 drawn = figures.gradient_modes({"truncated": cosines}, [1, 2, 3, 5])
-figure(drawn, "Cosine between the truncated and the full gradient, for 1 to 5 steps of the attack.")
+figure(drawn, "Cosine of the truncated with the full gradient, for 1 to 5 steps.")
 
 # %% [markdown]
 # ## The mistake that leaves every value right
@@ -78,15 +87,20 @@ figure(drawn, "Cosine between the truncated and the full gradient, for 1 to 5 st
 # the critic's term is exactly 0, and the method does nothing.
 
 # %%
-attached, detached = (critic_term(params, mode, 5) for mode in ("truncated", "detached"))
-assert attached == detached
 import warnings
 
+attached = critic_term(params, "truncated", 5)
+detached = critic_term(params, "detached", 5)
+assert attached == detached
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # autograd says that the output does not depend on the weights: that is the point
+    # Autograd says that the output does not depend on the weights: that is the point.
+    warnings.simplefilter("ignore")
     lost = flat(grad(critic_term)(params, "detached", 5))
 print(
-    f"loss {attached:.3f} and {detached:.3f}; length of the gradient {np.linalg.norm(a):.3f} and {np.linalg.norm(lost):.3f}"
+    f"attached: loss {attached:.3f}, length of the gradient {np.linalg.norm(a):.3f}"
+)
+print(
+    f"detached: loss {detached:.3f}, length of the gradient {np.linalg.norm(lost):.3f}"
 )
 assert not lost.any() and a.any()
 
@@ -102,6 +116,10 @@ assert not lost.any() and a.any()
 # <details><summary>Why does the loop not clip to [0, 1]?</summary>
 #
 # A clipped pixel has no derivative.  The evaluation's attack, which nobody differentiates, clips.
+# </details>
+# <details><summary>Why is the product of all c, and not the last c alone, multiplied with a step?</summary>
+#
+# Who has arrived shall stay.  With the last c alone, an image that slips below C again would set off once more.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #

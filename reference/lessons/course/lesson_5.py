@@ -27,10 +27,11 @@ taken_for = predict(model.logits(points))
 kinds = toy.kind_of_error(points, taken_for)
 counts = {kind: int((kinds == kind).sum()) for kind in ("I", "II")}
 print(counts)
-drawn = figures.critic_levels(state.params, state.critic, data.train, (points, taken_for), kinds)
+attacked = points, taken_for
 figure(
-    drawn,
-    "The critic's score on the toy square for three classes; attacked points of kind I are crosses, of kind II circles.",
+    figures.critic_levels(state.params, state.critic, data.train, attacked, kinds),
+    "The critic's score on the toy square for three classes; attacked points of "
+    "kind I are crosses, of kind II circles.",
 )
 
 # %% [markdown]
@@ -51,7 +52,9 @@ show(losses.real_loss)
 show(losses.fake_loss)
 show(objectives.critic_objective)
 figure(
-    figures.losses_of_D(), "softplus of D and of −D; the saturating loss is flat where the critic is sure of a fake."
+    figures.losses_of_D(),
+    "softplus of D and of −D; the saturating loss is flat where the critic is sure "
+    "of a fake.",
 )
 
 # %% [markdown]
@@ -94,6 +97,10 @@ assert losses.gradient_penalty(gradients) == 16 and batch == 1
 # <details><summary>Can the critic's cross-entropy reach 0?</summary>
 #
 # If the attack succeeds in drawing real images, no: the critic then cannot do better than to guess, 2 log 2 in all.
+# </details>
+# <details><summary>What is the penalty of a linear critic D(x) = wᵀx, and where is it smallest?</summary>
+#
+# It is (‖w‖ − 1)² for every image, and 0 where w has length 1.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #

@@ -10,7 +10,8 @@ from reference.lessons.build import figure, show
 
 figure(
     figures.data_flow(),
-    "What the classifier's loss is made of; arrows that carry a gradient back, and arrows that are cut.",
+    "What the classifier's loss is made of; arrows that carry a gradient back, and "
+    "arrows that are cut.",
 )
 print(figures.in_words())
 
@@ -43,14 +44,19 @@ from reference.method.settings import AdversaryCritic
 from reference.method.targets import RunningConfidence
 
 rng = np.random.default_rng(0)
-params, critic = network.init(rng, (8, 16, 3), float), network.init(rng, (8, 16, 3), float)
+params, critic = (network.init(rng, (8, 16, 3), float) for _ in range(2))
 x, y = rng.random((40, 8)), rng.integers(0, 3, 40)
-s, running = AdversaryCritic(), RunningConfidence(np.full(3, 0.8), np.full(3, 0.4), 1)
+s = AdversaryCritic()
+running = RunningConfidence(np.full(3, 0.8), np.full(3, 0.4), 1)
 t = objectives.choose_targets(params, x, s.generator)
 
 
 def term(name):
-    return lambda p, D: objectives.adversary_critic(p, x, y, t, running, D, None, s)[name][1]
+    def value(p):
+        terms = objectives.adversary_critic(p, x, y, t, running, critic, None, s)
+        return terms[name][1]
+
+    return value
 
 
 def size(g):
@@ -58,10 +64,9 @@ def size(g):
 
 
 for name in ("cross_entropy", "critic", "cycle"):
-    print(
-        f"{name:14s} value {term(name)(params, critic):.4f}   slope by θ {size(grad(term(name))(params, critic)):.4f}"
-    )
-assert size(grad(term("critic"))(params, critic)) > 0  # through the attack alone: D's weights are fixed
+    slope = size(grad(term(name))(params))
+    print(f"{name:14s} value {term(name)(params):.4f}   slope by θ {slope:.4f}")
+    assert slope > 0  # the critic's term sees θ through the attack alone
 
 # %% [markdown]
 # ## The mistake: the cycle's input attached
@@ -78,13 +83,17 @@ def cycle(p, cut):
     z, own, x_hat, _ = objectives.generate(p, x, t, running, s.generator)
     changed = predict(network.logits(p, x_hat)) != predict(z)
     start = stop_gradient(x_hat) if cut else x_hat
-    return cycle_loss(x, objectives.attack(p, start, predict(z), own, s.generator), changed)
+    back = objectives.attack(p, start, predict(z), own, s.generator)
+    return cycle_loss(x, back, changed)
 
 
 right, wrong = (grad(cycle)(params, cut) for cut in (True, False))
 assert np.isclose(cycle(params, True), cycle(params, False), rtol=1e-12)
 difference = size([(a - c, b - d) for (a, b), (c, d) in zip(right, wrong)])
-print(f"same value; the wrong gradient is off by {difference / size(right):.1f} times the right one's length")
+print(f"values: {cycle(params, True):.4f} and {cycle(params, False):.4f}")
+print(
+    f"gradients: off by {difference / size(right):.1f} times the right one's length"
+)
 assert difference > 0.05 * size(right)
 
 # %% [markdown]
@@ -110,6 +119,10 @@ assert difference > 0.05 * size(right)
 # <details><summary>What should happen if S is empty?</summary>
 #
 # Both means are 0, with gradient 0.  A mean over nothing is nan in the authors' code.
+# </details>
+# <details><summary>Why does no gradient reach the critic's weights in this step?</summary>
+#
+# They are another network's.  The critic has a loss of its own, which wants the opposite, and takes its own step.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #

@@ -7,7 +7,8 @@
 # %%
 import numpy as np
 
-W1, W2 = np.array([[1.0, -1.0], [1.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 2.0]])
+W1 = np.array([[1.0, -1.0], [1.0, 1.0]])
+W2 = np.array([[1.0, 0.0], [0.0, 2.0]])
 x, e_t, C = np.array([0.5, 1.0]), np.array([0.0, 1.0]), 0.9
 
 # %% [markdown]
@@ -42,7 +43,8 @@ print("p", p.round(4), "w", w.round(4), "step", r.round(4))
 r_bar = np.array([1.0, 0.0])
 v = phi / n**2 * r_bar - 2 * phi * (r_bar @ w) / n**4 * w
 sigma = 1 / (1 + np.exp(-(C - p[1])))
-a = -(r_bar @ w) / n**2 - p[1] * (r_bar @ r) * sigma * (1 - sigma)
+slope = sigma * (1 - sigma)
+a = -(r_bar @ w) / n**2 - p[1] * (r_bar @ r) * slope
 t1 = (v @ W1) * m
 Jv = t1 @ W2
 assert np.isclose(v @ w, Jv @ (e_t - p))
@@ -65,9 +67,13 @@ zeta = -(np.diag(p) - np.outer(p, p)) @ Jv + a * (e_t - p)
 rho1 = (zeta @ W2.T) * m
 W1_bar = np.outer(v, d1) + np.outer(x, rho1)
 W2_bar = np.outer(t1, d2) + np.outer(h1, zeta)
-numbers = dict(h0=x, h1=h1, z=z, w=w, d1=d1, d2=d2, v=v, t1=t1, Jv=Jv, zeta=zeta, rho1=rho1)
-figure(figures.four_passes(numbers), "Four passes through a network of two layers, with the numbers of this lesson.")
-print(W1_bar.round(4))
+numbers = dict(h0=x, h1=h1, z=z, w=w, d1=d1, d2=d2)
+numbers |= dict(v=v, t1=t1, Jv=Jv, zeta=zeta, rho1=rho1)
+figure(
+    figures.four_passes(numbers),
+    "Four passes through a network of two layers, with the numbers of this lesson.",
+)
+print("derivative by W1", W1_bar.round(4).tolist())
 
 # %% [markdown]
 # ## Check it, and see what the library does
@@ -81,9 +87,16 @@ from reference.by_hand import passes
 from reference.method.generator import unrolled
 
 params = [(W1, np.zeros(2)), (W2, np.zeros(2))]
-pull_back, _ = make_vjp(lambda q: unrolled(q, x[None], np.array([1]), C, 1, 0, 0))(params)
-(by_autograd, _), (second, _) = pull_back(r_bar[None])
-assert np.allclose(W1_bar, by_autograd, rtol=1e-12) and np.allclose(W2_bar, second, rtol=1e-12)
+
+
+def attack(params):
+    return unrolled(params, x[None], np.array([1]), C, 1, 0, 0)
+
+
+pull_back, _ = make_vjp(attack)(params)
+(first, _), (second, _) = pull_back(r_bar[None])
+assert np.allclose(W1_bar, first, rtol=1e-12)
+assert np.allclose(W2_bar, second, rtol=1e-12)
 show(passes.Pass.tangent)
 
 # %% [markdown]

@@ -15,10 +15,13 @@ scale, gain = search.SCALES["demo"], "ρ by the strongest attack"
 records = search.read(SHIPPED.parent / "search-demo.json")
 figure(
     search.draw(scale, records, [gain]),
-    "Validation error against robustness, for every defence at several strengths, means over three seeds.",
+    "Validation error against robustness, for every defence at several strengths, "
+    "means over three seeds.",
 )
-candidates = [result for name in scale.candidates for result in search.means(scale, records, name)]
-told = "On the front of error and ρ stand " + "; ".join(fronts.front(candidates, gain)) + "."
+candidates = []
+for name in scale.candidates:
+    candidates += search.means(scale, records, name)
+told = f"On the front of error and ρ stand {'; '.join(fronts.front(candidates, gain))}."
 print(told)
 
 # %% [markdown]
@@ -47,8 +50,12 @@ from reference.studies import study
 
 show(study.compare)
 a = [{"seed": i, "rho": v} for i, v in enumerate((0.20, 0.25, 0.30))]
-b = [{"seed": i, "rho": v + 0.01 + 0.001 * i} for i, v in enumerate((0.20, 0.25, 0.30))]
-assert study.compare(a, b, "rho") == 1  # a small gain, told apart although the seeds scatter far more
+b = [
+    {"seed": i, "rho": v + 0.01 + 0.001 * i}
+    for i, v in enumerate((0.20, 0.25, 0.30))
+]
+# A small gain is told apart, although the seeds scatter far more.
+assert study.compare(a, b, "rho") == 1
 
 # %% [markdown]
 # ## The mistake: each network at its own confidence
@@ -70,7 +77,10 @@ for name in ("undefended", "critic"):
     same = high_confidence(model, x, ("true", y), 0.8)
     lengths = [r.norms[r.success].mean() for r in (own, same)]
     print(
-        f"{name:11s} own C: {lengths[0]:.2f} ({own.success.mean():.0%} reached)   C = 0.8: {lengths[1]:.2f} ({same.success.mean():.0%})"
+        f"{name}, own C: length {lengths[0]:.2f}, {own.success.mean():.0%} reached"
+    )
+    print(
+        f"{name}, C = 0.8: length {lengths[1]:.2f}, {same.success.mean():.0%} reached"
     )
     assert same.success.all()
 
@@ -86,6 +96,10 @@ for name in ("undefended", "critic"):
 # <details><summary>Ten comparisons at 5 %: how many are significant by chance?</summary>
 #
 # One half on average, so an isolated star in a large table means little.
+# </details>
+# <details><summary>Two defences' intervals overlap. Is there no difference?</summary>
+#
+# That does not follow.  The interval of the paired difference decides, and it may exclude 0 all the same.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #
