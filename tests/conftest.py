@@ -8,8 +8,10 @@ import os
 import signal
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
-# A shell's background job ignores Ctrl-C, and so would every process that the tests start and interrupt.
+# A shell's background job ignores Ctrl-C, and nohup SIGHUP; so would every process that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from hypothesis import settings  # noqa: E402
 

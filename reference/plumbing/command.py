@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -65,6 +66,10 @@ def answer(program: str, work: Callable[[], int | None], interrupted: str) -> in
     """
     process.begin()
     try:
+        os.chdir(os.getcwd())  # which every process that is started here will do
+    except OSError as error:
+        return _say(f"{program}: cannot work in this folder ({error.strerror}): change to another", 2)
+    try:
         status = work() or 0
         sys.stdout.flush()
         return status
@@ -77,6 +82,9 @@ def answer(program: str, work: Callable[[], int | None], interrupted: str) -> in
     except BrokenPipeError:  # nobody reads on: say nothing more
         return _silent()
     except OSError as error:
+        if error.errno == errno.EMFILE:
+            cure = "use fewer processes at once, or allow more with ulimit -n"
+            return _say(f"{program}: too many open files: {cure}", 1)
         where = f" {error.filename!r}" if error.filename is not None else ""
         return _say(
             f"{program}: cannot read or write{where}: {error.strerror or error}", 2 if error.filename is not None else 1
@@ -87,8 +95,8 @@ def answer(program: str, work: Callable[[], int | None], interrupted: str) -> in
 
 
 def one_line(text: str, limit: int = 2000) -> str:
-    """`text` fit for any terminal: nothing that controls it, in one line, cut at `limit` characters."""
-    text = text if len(text) <= limit else text[:limit] + " …"
+    """`text` fit for any terminal: nothing that controls it, in one line, of `limit` characters from its two ends."""
+    text = text if len(text) <= limit else f"{text[: limit // 2]} … {text[-limit // 2 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 

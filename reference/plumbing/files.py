@@ -102,7 +102,7 @@ def save_npz(path: str | Path, arrays: Mapping[str, Any], compress: bool = True)
         )
 
     save = onp.savez_compressed if compress else onp.savez
-    write_atomically(path, lambda file: save(file, allow_pickle=False, **plain))
+    write_atomically(path, lambda file: save(file, **plain))
 
 
 def read_regular(path: str | Path) -> bytes:

@@ -1,5 +1,6 @@
 """One line and a telling exit status, whatever ends a command and wherever its words go."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -34,7 +35,12 @@ def run(code, **options):
             2,
             "p: cannot read or write '/secret': Permission denied\n",
         ),
-        (OSError(24, "Too many open files"), 1, "p: cannot read or write: Too many open files\n"),
+        (OSError(28, "No space left on device"), 1, "p: cannot read or write: No space left on device\n"),
+        (
+            OSError(errno.EMFILE, "Too many open files"),
+            1,
+            "p: too many open files: use fewer processes at once, or allow more with ulimit -n\n",
+        ),
         (KeyboardInterrupt(), 130, "\ninterrupted: kept\n"),
     ],
 )
@@ -55,6 +61,7 @@ def test_a_strangers_text_is_one_short_line():
     assert one_line("é\u202e\r\x07") == "é\\u202e\\r\\x07"
     assert one_line("\udcff") == "\\udcff"
     assert len(one_line("x" * 10**6)) < 2100
+    assert one_line(f"cannot read {'x' * 10**6}: too long", 60).endswith("xxx: too long"), "what is wrong stands last"
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
@@ -113,6 +120,27 @@ def test_any_encoding_of_the_terminal_will_do(environment):
         env=os.environ | {"PYTHONCOERCECLOCALE": "0"} | environment,
     )
     assert done.returncode == 0 and not done.stderr and done.stdout.endswith("1\\udcff\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid"), reason="needs POSIX")
+@pytest.mark.parametrize("change, says", [("os.rmdir", "No such file"), ("shut", "Permission denied")])
+def test_a_working_folder_that_is_gone_or_shut_is_one_line(change, says, tmp_path):
+    """In such a folder no process could be started."""
+    code = f"""
+def shut(folder):
+    os.chmod(folder, 0)
+    if os.getuid() == 0:
+        os.setuid(65534)
+
+folder = {str(tmp_path / "folder")!r}
+os.mkdir(folder)
+os.chdir(folder)
+{change}(folder)
+sys.exit(answer("p", lambda: print("done"), ""))
+"""
+    done = run(code)
+    assert done.returncode == 2 and not done.stdout
+    assert says in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -223,6 +223,28 @@ def test_a_script_that_processes_cannot_import_is_one_line(function, cluster, wh
     assert says in ended.stderr and ended.stderr.count("\n") == 1
 
 
+FILES = """
+import resource, sys
+sys.path.insert(0, {root!r})
+from reference.plumbing.command import answer
+from reference.plumbing.executors import run_all
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))
+    sys.exit(answer("p", lambda: print(run_all(abs, {{str(-i): (-i,) for i in range(4)}}, 2)), ""))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of resources")
+@pytest.mark.parametrize("limit, status", [(64, 0), (8, 1)])
+def test_few_open_files_will_do_or_are_one_line(limit, status, tmp_path):
+    (tmp_path / "script.py").write_text(FILES.format(root=str(ROOT), limit=limit))
+    ended = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == status
+    assert ended.stdout == ("{'0': 0, '-1': 1, '-2': 2, '-3': 3}\n" if status == 0 else "")
+    assert ended.stderr == ("" if status == 0 else ended.stderr.splitlines()[0] + "\n")
+    assert status == 0 or "too many open files" in ended.stderr
+
+
 def test_workers_with_another_version_are_refused(cluster):
     import distributed
 
