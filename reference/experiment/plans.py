@@ -81,6 +81,7 @@ DEMO = Experiment(
         "critic": replace(STUDIED["critic"], critic_weight=1.0, generator=Generator(confidence=0.9)),
         "multi-step": MultiStep(0.65),
     },
+    strongest_images=500,
     attack_iterations=300,
     attack_learning_rate=0.02,
 )
@@ -105,6 +106,7 @@ LONG = replace(
     DEMO,
     seeds=3,
     training=replace(DEMO.training, epochs=230, halve_every=92),
+    strongest_images=1000,
     attack_iterations=1000,
     attack_learning_rate=0.01,
 )
