@@ -1,24 +1,24 @@
 """Why high confidence? What does a generator that stops at the boundary do to it?
 
-The adversary critic is trained with generators that stop earlier or later, all else the same:
+The adversary critic is trained with generators that stop earlier or later, and all else is the same:
 
-    boundary    at the boundary, p_t = p_original: `to_boundary`
-    0.5, 0.8    at p_t = C
-    running     at the target class's running mean of confidence, the authors' choice
-    own         at the example's own confidence
+    boundary    the attack stops at the boundary, where p_t = p_original (`to_boundary`)
+    0.5, 0.8    it stops where p_t = C
+    running     C is the target class's running mean of confidence, the authors' choice
+    own         C is the example's own confidence
 
-and beside it stands the undefended classifier, "none".
+The undefended classifier stands beside them as "none".
 
-On the toy problem (`plans.TOY_CRITIC`, C = 0.9), each seed is another sample and another start, and three numbers tell
+On the toy problem (`plans.TOY_CRITIC`, C = 0.9) each seed is another sample and another start.  Three numbers tell
 whether the boundary is fractured:
 
-    length      of the boundary between the predicted classes, per area of the unit square (`regions`)
-    regions     the number of connected ones, of all classes together (`regions`)
+    length      the length of the boundary between the predicted classes, per area of the unit square (`regions`)
+    regions     the number of connected regions, of all classes together (`regions`)
     I %         how often an attack until 90 % sure ends where the point does not look like the class that it is taken
                 for (`measures.on_toy`)
 
-On digits, by the demo's recipe, 60 of its 115 epochs at full size: error and ρ as there; looks like: the share of
-images attacked to C = 0.8 that look to the stand-in like the class they are taken for.
+On digits the demo's recipe is used, 60 of its 115 epochs at full size.  Error and ρ are measured as in the demo, and
+"looks like" is the share of images attacked to C = 0.8 that look to the stand-in like the class they are taken for.
 """
 
 from __future__ import annotations
@@ -77,10 +77,11 @@ SIZES = {
 def to_boundary(params, x, targets, labels, s: Generator):
     """A generator that stops at the boundary of class `targets` (n,) with class `labels` (n,): x (n, d) -> x̂ (n, d).
 
-    `high_confidence.unrolled` at C = ½ of a classifier that knows these two classes alone: with q = σ(f_t − f_l) in
-    place of p_t, Newton's steps go from log q to log ½, and the indicator compares q with ½.  For two classes it is
-    that attack.  x̂ = x + (1+o) r lies beyond the boundary by the overshoot o.  (DeepFool's steps, on f_t − f_l itself,
-    end there too, but sooner; as every step adds its share to the truncated gradient, more than the end would change.)
+    This is `method.generator.unrolled` at C = ½, for a classifier that knows these two classes alone: q = σ(f_t − f_l)
+    takes the place of p_t, so that Newton's steps go from log q to log ½ and the indicator compares q with ½.
+    x̂ = x + (1+o) r lies beyond the boundary by the overshoot o.  DeepFool's steps, which linearise f_t − f_l itself,
+    would end there in fewer steps.  They are not taken, because each step adds its share to the truncated gradient,
+    and then not only the end of the attack would differ.
     """
     k = params[-1][1].size
     signs = one_hot(targets, k, x.dtype) - one_hot(labels, k, x.dtype)

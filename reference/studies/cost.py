@@ -1,14 +1,14 @@
 """Are second-order gradients involved, and what do they cost?
 
-At a network from the middle of training: the gradient of the critic term by θ where x̂ is detached, where its iterates
-are (truncated, the method), and with the whole path (full); then what a classifier step costs in each of these modes,
-beside a step of cross-entropy and one of adversarial training, by autograd and by hand; and how it
-grows.  Times and memory are of one step without Adam, in float32, interleaved in one process.
+The network comes from the middle of training.  First the gradient of the critic term by θ is taken in three modes: with
+x̂ detached, with its iterates detached (truncated, the method), and with the whole path (full).  Then a classifier step
+is timed in each mode, by autograd and by hand, beside a step of cross-entropy and one of adversarial training, and so
+is its growth.  Times and memory are of one step without Adam, in float32, interleaved in one process.
 
-At test time neither critic nor attack is there: an image costs N multiply-adds in every mode.
+At test time there is neither critic nor attack: an image costs N multiply-adds in every mode.
 
 Matrix products on paper.  A pass of an example through layers of sizes s_0 = d, s_1, …, s_L = k, forward, backward or
-tangent, costs N = Σ s_{l−1} s_l multiply-adds, F = s_0 s_1 of them in the first layer; the critic's N_D.
+tangent, costs N = Σ s_{l−1} s_l multiply-adds, of which F = s_0 s_1 in the first layer.  One of the critic costs N_D.
 
     cross-entropy          forward, backward (not to the image), weights         3N − F
     adversarial training   r: forward, backward; then twice the above            8N − 2F
@@ -20,10 +20,9 @@ tangent, costs N = Σ s_{l−1} s_l multiply-adds, F = s_0 s_1 of them in the fi
     truncated or full      2M steps reversed: tangent, backward, twice weights   2M (4N − F)
     full                   backward to each iterate but the two first ones       2 (M − 1) F
 
-So detached (8 + k + 4M) N − F + 2N_D, truncated 2M (4N − F) more, and full another 2 (M − 1) F.  This is what the plain
-definitions multiply, in any framework that does not share passes; each run counts it.  By hand it is less
-(`by_hand/README.md`, sections 6 and 7), and depends on who is still under attack.
-"""
+So a detached step costs (8 + k + 4M) N − F + 2N_D, a truncated one 2M (4N − F) more, and a full one another 2 (M − 1)
+F. The plain definitions multiply so much in any framework that does not share passes, and each run counts it.  By hand
+it is less (`by_hand/README.md`, sections 6 and 7), and it depends on how many examples are still under attack."""
 
 from __future__ import annotations
 

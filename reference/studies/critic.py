@@ -1,29 +1,33 @@
 """What is the difference between classifier and critic, can the critic classify or detect, and can the two be one?
 
-The classifier f is asked which class an image is of; the critic D_j whether it is real data of class j.  The critic's
-loss asks D_j of images of class j and of attacked ones that f takes for j, no other, and never compares two classes.
-Read as a classifier, and without its noise, D says argmax_j D_j(x).
+The classifier f is asked which class an image is of, and the critic D_j whether the image is real data of class j.  The
+critic's loss asks D_j of images of class j and of attacked ones that f takes for j.  It asks no other, and it never
+compares two classes.  Read as a classifier, and without its noise, D says argmax_j D_j(x).
 
-Networks that share parameters are trained by the method's own steps: θ is one list of layers, f and D are two choices
-from it (`layouts`), and per batch
+Networks that share parameters are trained by the method's own steps.  θ is then one list of layers, and f and D are two
+choices from it (`layouts`).  Each batch takes two steps, each with an Adam of its own:
 
     critic step       D's layers move by the critic's loss; x̂ and ŷ, made by f before the step, are constants
     classifier step   f's layers move by the classifier's loss, through the attack too; D, as the critic step left it,
                       is a copy held fixed: no gradient reaches θ through D's layers, shared or not
 
-each with its own Adam.  The gradient of the second is taken at the θ that made x̂, as in the method, and applied to the
-θ that the first step left, which is the same thing unless layers are shared.  A critic that shares layers has f's ReLU
-and its own noise; so has that of "two networks, ReLU", beside the method's LeakyReLU.  In "f alone" λ = β = 0: f is
-undefended, and D is trained on its attacked images.  All else is the demo's recipe, 60 of its 115 epochs at full size.
+As in the method, the classifier's gradient is taken at the θ that made x̂.  It is applied to the θ that the critic step
+left, which is another θ only where layers are shared.  A critic that shares layers has f's ReLU and its own noise.
+"Two networks, ReLU" has that activation too and shares nothing, so that it can be compared with both.  In "f alone"
+λ and β are 0: f is undefended, and D is trained on its attacked images.  All else is the demo's recipe, 60 of its 115
+epochs at full size.
 
-Columns, on test images: errors and ρ of f, and of D as a classifier (an image misclassified to begin with counts as 0);
-success: of the high-confidence attack; late sd: of the validation error over the last third of the epochs, in points.
-ECE (see `calibration_error`): of the softmax of f and of D, and of σ(max_j D_j).  Attacked: the high-confidence attack
-on f, C = 0.8, from the true label, on images that f classifies right, where it succeeds, so that f takes each for
-another class; D takes so many for the original class, and for the same as f.  Detection (AUC): the chance that D_ŷ is
-larger on a clean image than on an attacked one, ŷ what f takes each for; likewise by f's own confidence.  At C = 0.8
-the latter is low by construction where clean images have more, so the attack to the clean image's own confidence
-stands beside it; 0.5 is guessing.
+Columns, on test images:
+
+    error, ρ     of f, and of D as a classifier; an image that is misclassified to begin with counts as ρ = 0 for D
+    success      of the high-confidence attack
+    late sd      the standard deviation of the validation error over the last third of the epochs, in points
+    ECE          of the softmax of f, of the softmax of D, and of σ(max_j D_j); see `calibration_error`
+    attacked     f's right images after the high-confidence attack to C = 0.8, where it succeeds: how many of them D
+                 takes for the original class, and how many for the class that f takes them for
+    detection    AUC: the chance that D_ŷ is larger on a clean image than on an attacked one, where ŷ is what f takes
+                 each for; guessing gives 0.5.  The same by f's own confidence, which is low by construction at C = 0.8
+                 where clean images have more; so the attack to the clean image's own confidence stands beside it
 """
 
 from __future__ import annotations

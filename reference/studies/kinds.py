@@ -1,15 +1,17 @@
 """How much of each classifier's adversarial error is unavoidable overlap, and how much is harmful?
 
-On the toy problem the density is known, so that every error has a kind (see `reference.toy`): II, the point looks like
-the class it is taken for; I, harmful, anything else.  Test points that are classified right are attacked until the
-classifier, its temperature fit to the validation sample, is 90 % sure of another class; shares are of these points.
+On the toy problem the density is known, so every error has a kind (see `data.toy`).  In an error of kind II the point
+looks like the class it is taken for.  Every other error is harmful and of kind I.  Test points that are classified
+right are attacked until the classifier, its temperature fit to the validation sample, is 90 % sure of another class.
+All shares are of these points.
 
-Before training: after pre-training, from which all defences go on.  After: at the end of each defence's training, the
-undefended one's too.  Each radius is that of the smallest validation error (on a tie the largest), anew for each seed,
-which is another sample and another start.  The critic's settings are the demo's; unlike the radii they were found by
-counting kinds, on another sample.  "of any radius": the smallest share of kind I among all radii, chosen on the test
-sample, to the other defences' favour.  The exact posterior, attacked alike, is there to compare with, and no bound:
-it too is sure of one class in the empty space where none has data.
+"Before training" is the state after pre-training, from which all defences go on.  "After" is the end of each defence's
+training.  Each radius is the one of the smallest validation error (on a tie the largest).  It is chosen anew for each
+seed, because a seed is another sample and another start.  The critic's settings are the demo's.  They were found by
+counting kinds on another sample, as the radii were not.  So the column "of any radius" favours the other defences: it
+is their smallest share of kind I among all radii, chosen on the test sample.  The exact posterior is attacked in the
+same way.  It serves for comparison and is no bound, since in the empty space, where no class has data, it too is sure
+of one.
 
 Columns: error, exact; where the attacks end; mean ‖r‖ of the attacks that succeeded.
 """

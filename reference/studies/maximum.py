@@ -1,20 +1,29 @@
 """Does it matter where the max of eq. 1 stands, and how near to it do the defences come?
 
-As printed, eq. 1 maximises the summed loss over one perturbation for all examples; meant is one for each, the max under
-the sum (`risk`).  Both are searched in the L2 ball of radius 1 (14×14 pixels, no box) by projected gradient ascent on
-the cross-entropy of test images: one each from several starts, among them every perturbation below; a shared one from
-several starts.  A search yields lower bounds, so both are also taken over a finite set of shared perturbations (zero,
-the shared one found, and those found for the first images), where the two maxima are exact.
+As printed, eq. 1 maximises the summed loss over one perturbation that all examples share.  What is meant is one
+perturbation for each example, the max under the sum (`method.risk`).  Both maxima are searched in the L2 ball of radius
+1 (14×14 pixels, no box) by projected gradient ascent on the cross-entropy of test images, from several starts; the
+search for one each also starts from every perturbation below.  A search yields lower bounds.  So both are also taken
+over a finite set of shared perturbations, where the maxima are exact: zero, the shared one found, and those found for
+the first images.
 
-Networks: the paper's defences at their settings for robustness (`plans.STUDIED_ROBUST`); and trained on eq. 1 itself,
-the loss at x + r alone, with r from 5 steps of projected gradient in each batch, one each or one shared by the batch.
+The networks are the paper's defences at their settings for robustness (`plans.STUDIED_ROBUST`), and two that are
+trained on eq. 1 itself.  Their loss is that at x + r alone, where r comes from 5 steps of projected gradient in each
+batch, one for each example or one shared by the batch.
 
-Reach of a perturbation: [L(x + r) − L(x)] / [L(x + r*) − L(x)], means over images, r* the strongest found for each.
-Each r has length 1 (5 steps: at most 1): the fast gradient; virtual adversarial training's d, whose sign is chance, as
-KL has none to second order, and d with the better sign for each image; the margin loss's linearised worst case, along
-∇f_j − ∇f_y for the j that attains its maximum; the way to x̂ of the critic's generator; 5 steps of projected gradient;
-and a random direction.  Taken after pre-training, after half of the epochs and after all: a shorter training with the
-same halving is the beginning of a longer one.
+The reach of a perturbation r is [L(x + r) − L(x)] / [L(x + r*) − L(x)], with means over images, where r* is the
+strongest found for each image.  Each r has length 1 (after 5 steps at most 1):
+
+    the fast gradient
+    the direction d of virtual adversarial training, whose sign is chance, because KL has none to second order
+    d with the better sign for each image
+    the margin loss's linearised worst case, along ∇f_j − ∇f_y for the j that attains its maximum
+    the way to x̂ of the critic's generator
+    5 steps of projected gradient
+    a random direction
+
+All is measured after pre-training, after half of the epochs and after all of them.  A shorter training with the same
+halving of the learning rate is the beginning of a longer one.
 """
 
 from __future__ import annotations
