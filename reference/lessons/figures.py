@@ -193,20 +193,31 @@ class Edge(NamedTuple):
 
 FLOW = (
     Edge("θ", "p(x)", True, "the cross-entropy is an ordinary loss"),
-    Edge("θ", "attack", True, "every step is made of log p_t and its gradient: second order"),
+    Edge("θ", "attack", True, "every step is made of log p_t and its gradient by x: second order"),
     Edge("targets", "attack", False, "a class is a whole number: it has no derivative"),
     Edge("running C", "attack", False, "C is the attack's goal, and moving the goal would be a way out"),
-    Edge("iterates", "attack", False, "each step is judged where it is taken; the path between is left out"),
-    Edge("attack", "critic term", True, "θ can fool the critic only by changing the attacked image"),
+    Edge(
+        "iterates",
+        "attack",
+        False,
+        "θ acts through every step, and the sum of the steps is x̂; the path between is left out",
+    ),
+    Edge("attack", "critic term", True, "θ can fool the critic only by changing x̂; cut here, the method does nothing"),
     Edge("ω", "critic term", False, "here the critic is the judge, and not the pupil"),
     Edge("attack", "cycle", False, "the cycle asks whether the way back leads home, and must not shorten the way out"),
-    Edge("own confidence", "cycle", True, "what the way back must reach depends on θ at x"),
+    Edge("own confidence", "cycle", True, "the confidence that the way back must reach depends on θ at x"),
     Edge("θ", "cycle", True, "the way back is an attack too"),
 )
 PLACES = {
     "θ": (0, 2), "targets": (1.2, 3.3), "running C": (2.8, 3.3), "iterates": (4.4, 3.3), "p(x)": (1.5, 0.5),
     "own confidence": (3.9, 0.3), "attack": (2.8, 2), "critic term": (5.8, 2.7), "cycle": (5.8, 1.0), "ω": (5.8, 4.1),
 }  # fmt: skip
+
+
+def table() -> str:
+    """The data flow as a Markdown table."""
+    rows = [f"| {e.source} → {e.target} | {'**flows**' if e.flows else 'cut'} | {e.why} |" for e in FLOW]
+    return "\n".join(["| arrow | gradient | why |", "|---|---|---|", *rows]) + "\n"
 
 
 def in_words() -> str:

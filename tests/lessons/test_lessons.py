@@ -132,6 +132,17 @@ def slopes():
 
         return any(np.any(a) for layer in grad(term)(critic) for a in layer)
 
+    def by_theta_of_the_attack(targets):
+        """Of the critic's term, with targets that are given or chosen on the way."""
+
+        def term(p):
+            chosen = objectives.choose_targets(p, x, s.generator) if targets is None else targets
+            return objectives.adversary_critic(p, x, y, chosen, running, critic, None, s)["critic"][1]
+
+        return grad(term)(params)[0][0]
+
+    # x̂ = x + a sum of steps: without a path through the iterates its slope by x is 1.
+    by_x = grad(lambda v: np.sum(generator.unrolled(params, v, t, np.full(30, 0.8))))(x)
     return {
         ("attack", "critic term"): through("critic", 2),
         ("attack", "cycle"): through("cycle", 2),
@@ -140,6 +151,8 @@ def slopes():
         ("θ", "attack"): by_theta("critic"),  # the critic's term sees θ through the attack alone
         ("θ", "cycle"): by_theta("cycle"),
         ("ω", "critic term"): by_omega(),
+        ("targets", "attack"): not np.array_equal(*map(by_theta_of_the_attack, (t, None))),
+        ("iterates", "attack"): np.any(by_x - 1),
     }
 
 
@@ -148,7 +161,14 @@ def test_the_arrows_of_the_data_flow_are_as_a_vjp_measures_them():
     drawn = {(edge.source, edge.target): edge.flows for edge in figures.FLOW}
     measured = slopes()
     assert measured == {arrow: drawn[arrow] for arrow in measured}
-    assert set(drawn) - set(measured) == {("targets", "attack"), ("running C", "attack"), ("iterates", "attack")}
+    assert set(drawn) - set(measured) == {("running C", "attack")}
+    with pytest.raises((TypeError, ValueError)):  # NumPy's own arrays: whatever depends on θ is refused
+        grad(lambda own: RunningConfidence.start(2, float).update(own, np.array([0, 1])).value[0])(np.array([0.6, 0.9]))
+
+
+def test_the_methods_page_has_the_table_of_the_data_flow():
+    page = (build.HERE.parent / "method/README.md").read_text(encoding="utf-8")
+    assert figures.table() in page
 
 
 def test_a_notebook_runs_outside_the_builder():

@@ -34,8 +34,10 @@ figure(
 
 # %%
 from reference.attacks import deepfool
+from reference.conformance.adapters.ours import Definitions
 
 show(deepfool)
+show(Definitions.robustness)
 
 # %% [markdown]
 # ## The smallest step that DeepFool finds

@@ -48,11 +48,14 @@ print(f"each its own {risk.robust_risk(losses):.3f}")
 # and it adds ε‖w‖ to the loss.  **Why?**  By Cauchy and Schwarz no vector of that length has a larger product with w.  If
 # instead every *pixel* may change by ε, the worst change is ε·sign(w), and it adds ε‖w‖₁: the sum of absolute values.  The
 # norm that measures w is *dual* to the one that limits r.
+#
+# `gradient_step` takes this step against a network: w is the gradient of its loss at x.
 
 # %%
-from reference.method.perturbations import steepest
+from reference.method.perturbations import gradient_step, steepest
 
 show(steepest)
+show(gradient_step)
 W, epsilon = rng.normal(size=(1, 30)), 0.2
 r = epsilon * steepest(W, "l2")
 assert np.isclose((W * r).sum(), epsilon * np.linalg.norm(W))

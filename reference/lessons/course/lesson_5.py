@@ -46,7 +46,7 @@ figure(
 # attack's aim.  **Why k outputs and not one?**  A good 9 is a poor 4.  One output would let any good digit pass.
 
 # %%
-from reference.method import losses, objectives
+from reference.method import critic, losses, objectives
 
 show(losses.real_loss)
 show(losses.fake_loss)
@@ -73,16 +73,23 @@ w = np.array([[3.0, 4.0]])
 assert losses.gradient_penalty(np.tile(w, (6, 1))) == 16.0  # (5 − 1)²
 
 # %% [markdown]
-# ## A mistake: the norm of the batch's mean
+# ## Two mistakes
 #
-# Take the mean of the gradients first and its norm afterwards.  Two images whose slopes point in opposite directions cancel, and
+# **The norm of the batch's mean.**  Take the mean of the gradients first and its norm afterwards.  Two images whose slopes point in opposite directions cancel, and
 # the penalty pushes their slopes up, although both are much too steep.
+#
+# **The fake judged by its label.**  The label is what the image *was*.  Where the attack has succeeded, this asks the critic
+# another question than the one that the network has answered, and the loss is another.
 
 # %%
 gradients = np.concatenate([w, -w])
 batch = (np.linalg.norm(gradients.mean(axis=0)) - 1) ** 2
 print(f"per example {losses.gradient_penalty(gradients)}, per batch {batch}")
 assert losses.gradient_penalty(gradients) == 16 and batch == 1
+D = critic.scores(state.critic, points, TOY_CRITIC.slope)
+right, by_label = (losses.fake_loss(D, j) for j in (taken_for, y[result.success]))
+print(f"fake loss by ŷ {right:.3f}, by the label {by_label:.3f}")
+assert not np.isclose(right, by_label, rtol=0.05)
 
 # %% [markdown]
 # ## Exercise and questions

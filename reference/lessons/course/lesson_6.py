@@ -69,13 +69,17 @@ for name in ("cross_entropy", "critic", "cycle"):
     assert slope > 0  # the critic's term sees θ through the attack alone
 
 # %% [markdown]
-# ## The mistake: the cycle's input attached
+# ## Two mistakes
 #
-# Suppose $\hat x$ is not detached as the cycle's input.  The value of the term stays the same.  Its gradient now also shortens the way
+# **The cycle's input attached.**  Suppose $\hat x$ is not detached as the cycle's input.  The value of the term stays the same.  Its gradient now also shortens the way
 # *out*: the easiest way to come home is not to leave.
+#
+# **The target for the class that it is taken for.**  An attack towards a far class t with a low C may stop in a nearer class.
+# Whoever asks the critic about t then judges a claim that the network does not make, and here even the value is wrong.
 
 # %%
-from reference.method.losses import cycle_loss
+from reference.method.critic import scores
+from reference.method.losses import cycle_loss, fool_loss
 from reference.method.numerics import predict, stop_gradient
 
 
@@ -95,6 +99,17 @@ print(
     f"gradients: off by {difference / size(right):.1f} times the right one's length"
 )
 assert difference > 0.05 * size(right)
+predicted = predict(network.logits(params, x))
+far, low = (
+    3 - t - predicted,
+    RunningConfidence(np.full(3, 0.3), np.full(3, 0.15), 1),
+)
+x_hat = objectives.generate(params, x, far, low, s.generator).images
+y_hat, D = predict(network.logits(params, x_hat)), scores(critic, x_hat, s.slope)
+changed = y_hat != predicted
+by_class, by_target = (fool_loss(D, j, changed) for j in (y_hat, far))
+print(f"critic's term by ŷ {by_class:.4f}, by the target {by_target:.4f}")
+assert (y_hat != far)[changed].any() and not np.isclose(by_class, by_target)
 
 # %% [markdown]
 # ## A batch, in order
