@@ -346,7 +346,8 @@ def ask(report: Report, answers: Ask, new: Sequence[Case] = ()) -> None:
     with contextlib.suppress(AdapterError, Missing):
         if printed := str(answers("printed", {})):
             report.notes.append(printed)
-    report.mistakes = [known(report.exercise)[name] for name in diagnose(report.results, "float64")]
+    plainest = sorted(report.results, key=lambda r: -r.error)  # on one level the plainest difference is looked at first
+    report.mistakes = [known(report.exercise)[name] for name in diagnose(plainest, "float64")]
     failed = [r for r in report.results if r.status == "failed"]
     if failed and not report.mistakes:
         small = judge([tiny(r.case) for r in failed if "state" not in r.case.inputs], calls(answers, "float64"), {})

@@ -187,9 +187,8 @@ def test_a_known_mistake_is_named_first_and_the_first_rung_gives_nothing_away(ex
     assert mistake.id not in first
 
 
-RUN = [p for p in PLANTED if p[0].name not in DEAR] + [
-    p for name in DEAR for p in [p for p in PLANTED if p[0].name == name][::4]
-]
+RUN = [p for p in PLANTED if p[0].name not in DEAR or p[1].id == "eps-outside-the-norm"]  # seen by one case alone
+RUN += [p for name in DEAR for p in [p for p in PLANTED if p[0].name == name][::4]]
 
 
 @pytest.mark.parametrize("exercise, mistake", RUN, ids=lambda p: getattr(p, "id", None) or p.name)
@@ -282,10 +281,11 @@ def test_a_plant_is_passed_when_it_is_mended_and_named(write):
     assert not report.passed and report.named
 
 
-def test_seeds_reach_many_mistakes_and_every_plant_compiles():
+def test_seeds_reach_many_mistakes_and_every_plant_runs(write):
     assert len({planted(seed)[1].id for seed in range(300)}) > len(PLANTED) / 2
-    for exercise, mistake in PLANTED + MORE:
-        compile(sheet(exercise, edits=mistake.edits), mistake.id, "exec")
+    for exercise, mistake in (p for p in PLANTED if p not in RUN):  # the others run in the tests that name them
+        report = here(write(sheet(exercise, edits=mistake.edits)), exercise, cases(exercise)[:1])
+        assert not report.problem and not report.count("error"), mistake.id
 
 
 @pytest.mark.parametrize("exercise, mistake", MORE, ids=lambda p: getattr(p, "id", None) or p.name)
