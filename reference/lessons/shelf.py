@@ -37,24 +37,27 @@ def execute(args: argparse.Namespace) -> None:
     from . import build, page, slides  # slow to import, and `check` must not wait for them
 
     lessons, files = build.lessons(), []
+
+    def keep(name: str, text: str) -> None:
+        files.append(args.out / name)
+        write_text(files[-1], text)
+        print(files[-1], flush=True)
+
     if args.command == "list":
         for path in lessons.values():
             print(build.title(path))
         return
     if args.command == "page":
         content = page.shipped() if args.results is None else page.from_results(args.results, args.data)
-        files.append((args.out / "attack.html", page.page(content)))
+        keep("attack.html", page.page(content))
     elif args.command == "slides":
-        files.append((args.out / "slides.html", slides.to_html()))
+        keep("slides.html", slides.to_html())
     else:
         if args.number not in (None, *lessons):
             raise InputError(f"no lesson {args.number}: there are {min(lessons)} to {max(lessons)}")
         for number, path in lessons.items():
             if args.number in (None, number):
-                files.append((args.out / f"lesson_{number}.html", build.to_html(path)))
-                files.append((args.out / f"lesson_{number}.ipynb", build.to_notebook(path)))
-    for path, text in files:
-        write_text(path, text)
-        print(path)
+                keep(f"lesson_{number}.html", build.to_html(path))
+                keep(f"lesson_{number}.ipynb", build.to_notebook(path))
     if args.open:
-        webbrowser.open(files[0][0].absolute().as_uri())
+        webbrowser.open(files[0].absolute().as_uri())

@@ -162,6 +162,7 @@ class Definitions:
         return {"images": result.images, "success": result.success}
 
     def robustness(self, x, images, success):
+        """ρ: mean of ‖images − x‖/‖x‖ over `success` (n,) bool; `x` and `images` (n, d), before and after."""
         ratios = norm(images - x) / norm(x)
         return losses.masked_mean(ratios, success)
 

@@ -82,7 +82,8 @@ assert 0 < wrong < found.rho < rho["undefended"]
 # %% [markdown]
 # ## Exercise and questions
 #
-# `python -m reference.lessons exercise robustness` writes a file `robustness.py` and asks you to write ρ in it.  Then
+# In the folder and with the Python that have made this page, `python -m reference.lessons exercise robustness` writes a file
+# `robustness.py` and asks you to write ρ in it.  Then
 # `python -m reference.lessons check robustness.py` says within seconds whether it is right; with `--hint` it says what is
 # wrong, and with `--solution` why.  Every lesson's exercise goes like this.
 #
