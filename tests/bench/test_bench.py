@@ -216,7 +216,7 @@ def test_a_process_of_its_own():
     """With the threads it was told, and its results back here; a failure there is a sentence here."""
     grown = command.child(1, scale="growth quick", epochs=0, seconds=0.01)
     assert {r["row"] for r in grown} >= {"plain autograd", "ours"}
-    with pytest.raises(InputError, match="ended early"):
+    with pytest.raises(InputError, match="ended early, with exit status 1"):
         command.child(1, scale="no such scale", epochs=0, seconds=0.01)
 
 

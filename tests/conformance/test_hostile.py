@@ -2,8 +2,12 @@
 
 import codecs
 import json
+import os
 import shutil
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from kit import CASES, GOOD, call
 from reference.conformance.cases import FOLDER
 from reference.conformance.judge import clean
 
+ROOT = Path(__file__).parents[2]
 HEAD = "import numpy as np, sys, os\nclass Adapter:\n"
 ADAPTERS = {
     # what it does: (its methods, exit status, what is said)
@@ -66,6 +71,24 @@ def test_an_adapter_with(here, name, capfd):
     out += capfd.readouterr().out
     assert found == status and says in out + err
     assert "Traceback" not in out + err and "NOISE" not in out and "\x1b" not in out and len(out) < 9000
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_an_adapter_that_never_answers_ends_with_the_kit(here):
+    """Even where the kit is killed, and can end nobody itself."""
+    loops = "    def logits(self, params, x):\n        os.write(2, b'%d\\n' % os.getpid())\n        while True: pass\n"
+    (here / "loops.py").write_text(HEAD + loops)
+    command = [sys.executable, "-m", "reference.conformance", "run", "loops.py", "--only", "mixed-logits"]
+    kit = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True)
+    adapter = Path("/proc", kit.stderr.readline().strip())
+    assert adapter.exists()
+    kit.kill()
+    kit.wait()
+    until = time.monotonic() + 10
+    while adapter.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not adapter.exists()
+    kit.stderr.close()
 
 
 def test_layers_too_many_are_an_error(here):
