@@ -21,8 +21,8 @@ function layers(list) {
 
 const MARKS = ["M8 1a7 7 0 1 0 .01 0z", "M2 2h12v12H2z", "M8 1l7.5 13.5H.5z", "M8 0l8 8-8 8-8-8z",
                "M8 0l2.2 5.2 5.8.5-4.4 3.8 1.4 5.7L8 12.1 3 15.2l1.4-5.7L0 5.7l5.8-.5z", "M5.5 1h5v4.5H15v5h-4.5V15h-5v-4.5H1v-5h4.5z"];
-const ACCENTS = { light: ["#4d4d4d", "#2f8fc4", "#d58a00", "#b4548a", "#00805c", "#1f3f93"],
-                  dark: ["#c9c9c9", "#6cc0f0", "#f0b040", "#e597c0", "#22c79b", "#9aa5ff"] };
+const ACCENTS = { light: ["#4d4d4d", "#2f8fc4", "#c27c00", "#b4548a", "#00805c", "#1f3f93"],
+                  dark: ["#e3e3e3", "#6cc0f0", "#f0b040", "#e597c0", "#22c79b", "#9aa5ff"] };
 const networks = data.networks.map(({ name, place, network, critic }) => ({
   name, place, slope: 0, layers: layers(network), critic: critic && { slope: critic.slope, layers: layers(critic.layers) },
 }));

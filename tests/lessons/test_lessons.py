@@ -51,6 +51,17 @@ def test_a_lesson_runs_without_a_network_and_its_page_loads_nothing(number, monk
 
 
 @pytest.mark.parametrize("number", LESSONS)
+def test_no_measured_number_is_typed(number):
+    """Every decimal and percentage of a lesson's text is an argument of its code; questions have examples."""
+    parts = build.cells(LESSONS[number].read_text(encoding="utf-8"))
+    text = "\n".join(cell.text for cell in parts if cell.kind == "markdown")
+    text = re.sub(r"<details>.*?</details>|\$.*?\$", "", text, flags=re.DOTALL)
+    given = set(re.findall(r"\d+\.\d+", "\n".join(cell.text for cell in parts if cell.kind == "code")))
+    typed = re.findall(r"\d+\.\d+", text) + [f"{int(n) / 100:g}" for n in re.findall(r"(\d+) ?%", text)]
+    assert set(typed) <= given | ({"0.1"} if number == 0 else set())  # 0.1 says what a ρ means
+
+
+@pytest.mark.parametrize("number", LESSONS)
 def test_a_lesson_gives_no_exercise_away_before_one_asks(number):
     """The lines of every hole's body stand in folded parts alone."""
     page = re.sub(r"<details.*?</details>", "", build.to_html(LESSONS[number]), flags=re.DOTALL)

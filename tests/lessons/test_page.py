@@ -109,6 +109,31 @@ def test_the_shipped_networks_are_what_their_record_says():
     assert rows[page.DIGIT] == np.flatnonzero(test.y == 4)[0]  # "the first 4 of the test images"
 
 
+SEEN = {  # linear RGB as the colour-blind see it: Machado, Oliveira and Fernandes (2009), severity 1
+    "all": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+@pytest.mark.parametrize("scheme, paper", [("light", "#faf9f6"), ("dark", "#16171a")])
+def test_the_colours_differ_for_the_colour_blind_and_from_the_paper(scheme, paper):
+    text = (page.HERE / "attack.js").read_text(encoding="utf-8")
+    assert f"--paper: {paper}" in (page.HERE / "attack.html").read_text(encoding="utf-8")
+    found = re.findall("#[0-9a-f]{6}", re.search(rf"ACCENTS = .*?{scheme}: \[(.*?)\]", text, re.DOTALL)[1])
+    srgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in [paper, *found]])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    light = linear @ XYZ[1] + 0.05
+    assert len(found) == 6 and np.all(np.maximum(light[1:] / light[0], light[0] / light[1:]) >= 3)  # WCAG 1.4.11
+    for matrix in SEEN.values():
+        x, y, z = np.cbrt(XYZ @ np.clip(np.array(matrix) @ linear[1:].T, 0, 1) / XYZ.sum(axis=1)[:, None])
+        lab = np.array([116 * y, 500 * (x - y), 200 * (y - z)])  # CIELAB; none of the colours is nearly black
+        apart = np.linalg.norm(lab[:, :, None] - lab[:, None], axis=0)[np.triu_indices(6, 1)]
+        assert apart.min() > 9  # 2.3 can just be told apart
+
+
 def test_nothing_is_loaded_from_anywhere(content):
     text = page.page(content)
     assert "default-src 'none'" in text
