@@ -112,7 +112,9 @@ function paintChange(canvas, r) {
 }
 
 const percent = (value, digits = 0) => `${(100 * value).toFixed(digits)} %`;
-const probability = (p) => (p >= 0.0095 ? percent(p) : p >= 1e-4 ? percent(p, 2) : p.toExponential(0).replace("e-", "·10⁻").replace(/⁻(\d+)/, (_, d) => "⁻" + [...d].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]).join("")));
+const superscript = (digits) => [...String(digits)].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]).join("");
+const scientific = (v, digits) => v.toExponential(digits).replace(/e-(\d+)/, (_, power) => `·10⁻${superscript(power)}`);
+const probability = (p) => (p >= 0.0095 ? percent(p) : p >= 1e-4 ? percent(p, 2) : scientific(p, 0));
 const svg = (name, attributes, ...children) => {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -158,7 +160,7 @@ let lit = null;  // the formula whose number was clicked
 
 function showColumns() {
   networks.forEach(({ critic }, i) => {
-    const box = document.querySelector(`[data-network="${i}"]`), { path, success, target } = paths[i], now = frameOf(i);
+    const box = document.querySelector(`[data-network="${i}"]`), { path, success, target, confidence } = paths[i], now = frameOf(i);
     const done = state.step >= path.length - 1, says = argmax(now.p), ratio = moved(i), part = (name) => box.querySelector(name);
     box.style.setProperty("--accent", accent(i));
     box.classList.toggle("chosen", i === state.network);
@@ -169,7 +171,9 @@ function showColumns() {
     paintChange(part(".change"), difference(now.x, paths[i].x));
     part(".image").setAttribute("aria-label", `the image now, taken for ${says}`);
     part(".says b").textContent = `“${says}”`;
-    part(".p").textContent = probability(now.p[says]);
+    // A probability that is just below C must not read as if it had reached it.
+    const below = says === target && now.p[says] < confidence && percent(now.p[says]) === percent(confidence);
+    part(".p").textContent = below ? percent(now.p[says], 2) : probability(now.p[says]);
     part(".p").setAttribute("aria-label", `${probability(now.p[says])} sure of ${says}: show the formula`);
     part(".moved").textContent = percent(ratio, ratio < 0.0995 ? 1 : 0);
     part(".moved").setAttribute("aria-label", `moved by ${percent(ratio, 1)}: show the formula`);
@@ -192,7 +196,7 @@ function showStory() {
   $("title").textContent = `What must change before a network calls ${what} ${a}?`;
   const sure = state.confidence === "own" ? "as sure of it as it was of the original" : `${percent(state.confidence, state.confidence > 0.99 ? 1 : 0)} sure of it`;
   $("lede").replaceChildren(`The same attack works on ${["", "one", "two", "three", "four", "five", "six"][networks.length] ?? networks.length} networks, step by step and with as little change as it can, until each is ${sure}. `
-    + "An undefended network gives in to a little noise. Defended ones give in to strokes, and the adversary critic asks that these draw the other digit.",
+    + (data.own ? "" : "An undefended network gives in to a little noise. Defended ones give in to strokes, and the adversary critic asks that these draw the other digit."),
     element("span", { class: "wide" }, " Which network takes the largest change differs from digit to digit; the averages stand below."));
   document.title = `Watch an attack: ${label ?? "a drawing"} → ${[...targets].join(", ")}`;
 }
@@ -215,7 +219,7 @@ function showChart() {
   const Y = (logP) => top + Math.min(1, logP / (down * Math.LN10)) * (height - top - bottom);
   box.setAttribute("viewBox", `0 0 ${width} ${height}`);
   box.replaceChildren();
-  const tick = (power) => power === 0 ? "1" : power === -1 ? "0.1" : `10⁻${[...String(-power)].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]).join("")}`;
+  const tick = (power) => power === 0 ? "1" : power === -1 ? "0.1" : `10⁻${superscript(-power)}`;
   for (let power = 0; power >= down; power -= Math.max(1, Math.ceil(-down / 5))) {
     const y = Y(power * Math.LN10);
     box.append(svg("line", { x1: left, x2: width - right, y1: y, y2: y, class: "grid" }), svg("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, tick(power)));
@@ -246,7 +250,7 @@ function showChart() {
 // ------------------------------------------------------------------------------------------------------------ formulas
 function showFormulas() {
   const i = state.network, { path, target, confidence, x, label } = paths[i], now = frameOf(i), { critic, name } = networks[i];
-  const f = (v, digits = 3) => (Math.abs(v) >= 1e-3 || v === 0 ? v.toFixed(digits) : v.toExponential(1)).replace("-", "−");
+  const f = (v, digits = 3) => (v === 0 || Math.abs(v) >= 0.1 ? v.toFixed(digits) : Math.abs(v) >= 1e-3 ? v.toPrecision(2) : scientific(v, 1)).replace("-", "−");
   const r = norm(difference(now.x, x)), size = norm(x), length = now.phi / now.n + 1e-4, says = argmax(now.p);
   const done = state.step >= path.length - 1, sub = (v) => `<sub>${v}</sub>`;
   const rows = [

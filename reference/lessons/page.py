@@ -112,10 +112,10 @@ def averages(content: Content) -> str:
         found = high_confidence(from_params(params), content.images, ("true", content.labels), CONFIDENCE)
         ratios = (found.norms / onp.linalg.norm(content.images, axis=1))[found.success]
         failed = f" ({len(found.success) - len(ratios)} failed)" if len(ratios) < len(found.success) else ""
-        told.append(f"{NAMES.get(name, name)} {f'{ratios.mean():.0%}' if len(ratios) else '–'}{failed}")
+        told.append(f"{NAMES.get(name, name)} {f'{100 * ratios.mean():.0f} %' if len(ratios) else '–'}{failed}")
     return (
         f"The page opens with the first 4 of the test images.  Over all {len(content.labels)}, the mean change that "
-        f"makes the networks {CONFIDENCE:.0%} sure of the nearest class is: {', '.join(told)}."
+        f"makes the networks {100 * CONFIDENCE:.0f} % sure of the nearest class is: {', '.join(told)}."
     )
 
 
@@ -124,11 +124,12 @@ def script() -> str:
     return re.sub(r"^export ", "", METHOD.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
-def page(content: Content) -> str:
-    """The whole page as HTML text."""
+def page(content: Content, own: bool = False) -> str:
+    """The whole page as HTML text; of networks of one's `own` it does not say beforehand what will be seen."""
     scale = 255 * (28 // math.isqrt(content.images.shape[1])) ** 2  # a 14×14 pixel is the mean of four bytes
     pixels = onp.round(content.images * scale).astype(onp.uint8 if scale == 255 else "<u2")
     data = {
+        "own": own,
         "side": math.isqrt(content.images.shape[1]),
         "networks": [
             {

@@ -49,7 +49,7 @@ def execute(args: argparse.Namespace) -> None:
         return
     if args.command == "page":
         content = page.shipped() if args.results is None else page.from_results(args.results, args.data)
-        keep("attack.html", page.page(content))
+        keep("attack.html", page.page(content, own=args.results is not None))
     elif args.command == "slides":
         keep("slides.html", slides.to_html())
     else:
