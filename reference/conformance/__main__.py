@@ -1,4 +1,4 @@
-"""python -m reference.conformance: run, export, check, template, explain, list.
+"""python -m reference.conformance: run, export, check, template, explain, list, coverage.
 
 Exit status: 0 all that must pass passed; 1 a failure; 2 usage, adapter or file error; 3 nothing was checked.
 """
@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..plumbing.command import Parser, answer, seconds
+from ..plumbing.command import Parser, answer, count, seconds
 from ..plumbing.files import check_writable, read_json, write_json
 from . import offline, report
 from .adapter import CHOICES, Adapter
@@ -57,15 +57,21 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     export = command("export", "Write inputs and a blank answer sheet.")
     export.add_argument("folder", type=Path, metavar="DIR")
     export.add_argument("--dtype", choices=["float64", "float32"], default="float64")
+    export.add_argument("--random", type=count, metavar="N", help="N new networks instead (needs autograd)")
+    export.add_argument("--seed", type=int, default=0, help="of --random (default: 0)")
     command("check", "Judge a filled answer sheet.", judged=True).add_argument("folder", type=Path, metavar="DIR")
     skeleton = commands.add_parser("template", help="Print a commented skeleton of an adapter.")
     skeleton.add_argument("--json-lines", action="store_true", help="print how a program in another language is asked")
+    about = "Say what of the mathematics the cases ask, and what they leave out."
+    commands.add_parser("coverage", help=about, description=about)
     commands.add_parser("explain", help="Say what a case is about, and how to ask it by hand.").add_argument("id")
     return parser.parse_args(argv)
 
 
 def posed(args: argparse.Namespace) -> dict[str, Case]:
-    """{id: case} of the kit, or of the file --cases."""
+    """{id: case} of the kit, of the file --cases, or of a sheet that holds its own."""
+    if args.cases and args.cases.is_dir():
+        return load(args.cases)
     return {case.id: case for case in read(args.cases)} if args.cases else load()
 
 
@@ -152,8 +158,30 @@ def run(args: argparse.Namespace) -> int:
         return conclude(args, calls(adapter.ask, args.dtype), adapter.choices, adapter.name, args.dtype)
 
 
+def export(args: argparse.Namespace) -> None:
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed}: give a whole number, 0 or more")
+    offline.check_unanswered(args.folder)
+    own = args.folder / offline.CASES
+    if own.exists():
+        raise InputError(f"{args.folder} holds random problems: export to another folder")
+    if args.random is not None:
+        if args.only:
+            raise InputError("--random asks new networks: leave out --only")
+        try:
+            from .make.random_cases import write_random
+        except ImportError as error:
+            raise InputError(f"--random needs our definitions: install autograd ({error})") from error
+        write_random(own, args.random, args.seed)
+        args.cases = own
+    offline.export(args.folder, selected(args), args.dtype)
+    print(f"fill {args.folder / offline.SHEET}; {args.folder / 'README.txt'} says how")
+
+
 def check(args: argparse.Namespace) -> int:
-    sheet = offline.Sheet(args.folder, load())
+    if (own := args.folder / offline.CASES).exists():
+        args.cases = own
+    sheet = offline.Sheet(args.folder, posed(args))
     return conclude(args, sheet.answer, sheet.choices, str(args.folder), sheet.dtype)
 
 
@@ -193,13 +221,20 @@ def execute(args: argparse.Namespace) -> int | None:
         case "check":
             return check(args)
         case "export":
-            offline.export(args.folder, selected(args), args.dtype)
-            print(f"fill {args.folder / offline.SHEET}; {args.folder / 'README.txt'} says how")
+            export(args)
         case "list":
             print(listing(selected(args)), end="")
             print("levels: " + ", ".join(f"{i} {title}" for i, title in enumerate(LEVELS)))
         case "template":
             print(PROTOCOL if args.json_lines else template(), end="")
+        case "coverage":
+            try:
+                from .make.coverage import report as covered
+            except ImportError as error:
+                raise InputError(f"coverage needs our definitions: install autograd ({error})") from error
+            text, complete = covered(load().values())
+            print(text, end="")
+            return 0 if complete else 1
         case "explain":
             if args.id not in load():
                 raise InputError(f"explain {args.id}: there is no such case; the command list prints them")

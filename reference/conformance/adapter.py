@@ -83,7 +83,7 @@ class Adapter(Protocol):
         self, params: Layers, x: ndarray, targets: ndarray, C: ndarray, eps: float, geometry: str
     ) -> ndarray:
         """One step taken at x, without the indicator, (n, d): (√ε + φ/n)·w/n ("l2") or (√ε + φ)·sign(w)/‖w‖₁ ("linf"),
-        φ = |log p_t − log C|, w = ∇_x log p_t, n = √(ε + ‖w‖²)."""
+        φ = |log p_t − log C|, w = ∇_x log p_t, n = √(ε + ‖w‖²).  Where w is 0, the step is 0."""
 
     def attack(
         self, params: Layers, x: ndarray, targets: ndarray, C: ndarray, iterations: int, overshoot: float, eps: float
@@ -123,7 +123,8 @@ class Adapter(Protocol):
     def adversarial_perturbation(
         self, params: Layers, x: ndarray, y: ndarray, epsilon: float, geometry: str
     ) -> ndarray:
-        """r of adversarial training, (n, d): ε·sign(∇_x L) ("linf") or ε·∇_x L/‖∇_x L‖ ("l2")."""
+        """r of adversarial training, (n, d): ε·sign(∇_x L) ("linf") or ε·∇_x L/‖∇_x L‖ ("l2").  Where ∇_x L is 0,
+        r is 0."""
 
     def virtual_perturbation(self, params: Layers, x: ndarray, start: ndarray, xi: float, epsilon: float) -> ndarray:
         """r of virtual adversarial training, (n, d): ε·g/‖g‖, g the gradient of KL(p(x) ‖ p(x + r)) by r at
@@ -158,14 +159,25 @@ class Adapter(Protocol):
         state: {"params", "params_m", "params_v", "params_t", "critic", "critic_m", "critic_v", "critic_t", "value",
         "biased", "steps"}, Adam's moments and steps of either network, and the running confidence."""
 
+    def trajectory(
+        self, state: dict[str, Any], x: ndarray, y: ndarray, noise_real: list[ndarray], noise_fake: list[ndarray],
+        noise_judge: list[ndarray], u: ndarray, rate: float, critic_rate: float, critic_weight: float,
+        cycle_weight: float, penalty_weight: float,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The state after several batches: x (b, n, d), y (b, n), and so on, are a batch a row.  You may leave it out:
+        the kit then calls `training_step` for each batch, with the state that it returned before."""
+
     # Level 6 ---------------------------------------------------------------------------------------------- evaluation
+    # An attack whose `success` is False is judged by that alone: its image may be any, the original for example.
     def deepfool(self, params: Layers, x: ndarray, labels: ndarray) -> dict[str, ndarray]:
         """{"images" (n, d), "success" (n,)}: up to 500 iterations; test at x + (1 + o) r, o = 0.02; linearise at x + r;
-        nearest class anew each time; step (min(|Δf|/‖Δ∇f‖, 0.1) + 1e-4)·Δ∇f/‖Δ∇f‖; box [0, 1]."""
+        nearest class anew each time; step (min(|Δf|/‖Δ∇f‖, 0.1) + 1e-4)·Δ∇f/‖Δ∇f‖; box [0, 1].
+        Where Δ∇f is 0 for every class it fails."""
 
     def high_confidence(self, params: Layers, x: ndarray, labels: ndarray, C: ndarray | None) -> dict[str, ndarray]:
         """{"images", "success"}: the step of training, up to 500 times, until argmax f = t and p_t ≥ C, tested at
-        x + (1 + o) r, o = 0.02; t the class nearest to the label at x; step norm at most 0.1; box [0, 1]."""
+        x + (1 + o) r, o = 0.02; t the class nearest to the label at x; step norm at most 0.1; box [0, 1].
+        Where w is 0 it fails."""
 
     def carlini_wagner(self, params: Layers, x: ndarray, labels: ndarray) -> dict[str, ndarray]:
         """{"images", "success"}: untargeted, L2, 9 search steps of 1000 iterations, confidence 0, box [0, 1].

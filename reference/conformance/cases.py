@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..plumbing.files import load_npz, read_json
 from .adapter import CHOICES, Adapter
 
-VERSION = "1.0"
+VERSION = "1.1"
 """Of the file format: another major version is refused."""
 FOLDER = Path(__file__).parent / "cases"
 ARRAYS = "arrays.npz"
@@ -55,6 +55,8 @@ TERMS: dict[str, tuple[int, list[str]]] = {
     **{f"gradient-{name}": (4, [f"loss-{name}"]) for name in _LOSSES},
     "adam": (5, []),
     "training-step": (5, _STEP),
+    "state": (5, ["training-step"]),
+    "trajectory": (5, ["state"]),
     "deepfool": (6, ["nearest-class"]),
     "high-confidence": (6, ["nearest-class", "attack-step"]),
     "carlini-wagner": (6, ["logits"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
@@ -17,81 +18,90 @@ DECISIVE = 4
 ENOUGH = 12
 """Numbers that an answer must have for a sum of mistakes to be recognised by it; a few numbers are many sums."""
 Arrays = Mapping[str, np.ndarray]
+Mistakes = tuple[str, ...]
+"""Their names, made at once."""
 
 
 def diagnose(results: Sequence[Result], dtype: str) -> list[str]:
-    """Fill in `findings` and `mistakes` of the failed results -> the mistakes that explain them, the best first.
-
-    A mistake explains a failed case if it gives the same wrong answer, and is contradicted by a case that it would have
-    failed and that passes, or by another wrong answer to a case of the same term.  The one that explains the most
-    beyond its contradictions is named, then the one that explains the most of the rest, and so on: mistakes in
-    different terms are found side by side.  A name must explain the first difference that is left, or two failures, and
-    move one of the answers by more than `DECISIVE`.  Mistakes that act in one gradient at once are found by their sum.
-    """
+    """Fill in `findings` and `mistakes` of the failed results -> the mistakes that explain them, the best first."""
     judged = [r for r in results if r.status in ("passed", "failed", "known") and r.got]
-    failed = [r for r in judged if r.status != "passed"]
-    cases = {r.case.id: r.case for r in failed}
-    explains: dict[tuple[str, ...], set[str]] = {}
-    decisive: set[str] = set()
-    against: dict[str, int] = {}
-    elsewhere: dict[str, list[Case]] = {}
+    failed = sorted((r for r in judged if r.status != "passed"), key=first)
+    for result, scale in zip(failed, scales(failed)):
+        result.findings = form(result) + places(result, dtype) + scale
+    explains, against = evidence(judged, dtype)
+    named = names(failed, explains, against)
+    for result in failed:
+        mine = [several for several, ids in explains.items() if result.case.id in ids]
+        mine.sort(key=lambda several: (not set(several) <= set(named), len(several), -len(explains[several])))
+        result.mistakes = [" + ".join(several) for several in mine]
+    return named
+
+
+def evidence(judged: Sequence[Result], dtype: str) -> tuple[dict[Mistakes, set[str]], Counter[str]]:
+    """-> ({mistakes: the ids of the failed cases that they explain}, {mistake: how many cases contradict it}).
+
+    A mistake explains a failed case if it gives the same wrong answer; somewhere it must move an answer by more than
+    `DECISIVE`.  Several that act in one gradient at once explain it by their sum.  A mistake is contradicted by a case
+    that it would have failed and that passes, and by a case of a term that it explains, where the answer is wrong in
+    another way, which nothing explains.
+    """
+    explains: dict[Mistakes, set[str]] = {}
+    differs: dict[str, list[Case]] = {}
+    decisive, against, terms = set(), Counter(), {r.case.id: r.case.term for r in judged}
     for result in judged:
         expected = flatten(result.case.expected)
         for name, wrong in result.case.mistakes.items():
             wrong = flatten(wrong)
+            moves = distance(wrong, expected)
             if result.status == "passed":
-                against[name] = against.get(name, 0) + (
-                    distance(wrong, expected) > 10 * (result.case.tolerance or TOLERANCE[dtype])
-                )
+                against[name] += moves > 10 * (result.case.tolerance or TOLERANCE[dtype])
             elif matches(result.got, wrong, expected, dtype):
                 explains.setdefault((name,), set()).add(result.case.id)
-                decisive |= {name} if distance(wrong, expected) > DECISIVE * TOLERANCE[dtype] else set()
+                decisive |= {name} if moves > DECISIVE * TOLERANCE[dtype] else set()
             else:
-                elsewhere.setdefault(name, []).append(result.case)
-    explains = {names: ids for names, ids in explains.items() if decisive.issuperset(names)}
-    alone = {id for ids in explains.values() for id in ids}
-    for (name,), ids in explains.items():  # another wrong answer in the same term, which nothing explains
-        same = {cases[id].term for id in ids}
-        against[name] = against.get(name, 0) + sum(
-            case.id not in alone and case.term in same for case in elsewhere.get(name, ())
-        )
-    for result in failed:
-        result.findings = form(result) + places(result, dtype)
-        for names in sums(result, dtype) if result.case.id not in alone else ():
-            explains.setdefault(names, set()).add(result.case.id)
-    constant = {result.case.id: factor(result) for result in failed}
-    values = [found[0] for found in constant.values() if found]
-    same = len(values) == len(failed) > 1 and np.ptp(values) <= 1e-3 * np.abs(values).min()
-    for result in failed:
-        c, names = constant[result.case.id] or (1, "")
-        # Any number is some factor times another: of a single one it must have a name, or be the same in all cases.
-        if c != 1 and (names or same or sum(a.size for a in result.got.values()) > 1):
-            result.findings.append(f"got = {c:.6g} · expected" + (f", and {c:.6g} = {names}" if names else ""))
-    named, rest = [], [r.case.id for r in sorted(failed, key=first)]
-    while rest:
-        scored = {
-            names: len(ids.intersection(rest)) - max(against.get(name, 0) for name in names)
-            for names, ids in explains.items()
-            if rest[0] in ids or len(ids.intersection(rest)) > 1
-        }
-        scored = {names: score for names, score in scored.items() if score > 0}
-        if not scored:
-            break
-        # On equal terms one before several, then what explains the most in all, then the first in the catalogue.
-        order = list(explains)
-        best = max(scored, key=lambda n: (scored[n], -len(n), len(explains[n]), -order.index(n)))
-        named += [name for name in best if name not in named]
+                differs.setdefault(name, []).append(result.case)
+    explains = {(name,): ids for (name,), ids in explains.items() if name in decisive}
+    alone = set().union(*explains.values())
+    for (name,), ids in explains.items():
+        mine = {terms[id] for id in ids}
+        against[name] += sum(case.id not in alone and case.term in mine for case in differs.get(name, ()))
+    for result in judged:
+        if result.status != "passed" and result.case.id not in alone:
+            for several in sums(result, dtype):
+                explains.setdefault(several, set()).add(result.case.id)
+    return explains, against
+
+
+def names(failed: Sequence[Result], explains: Mapping[Mistakes, set[str]], against: Mapping[str, int]) -> list[str]:
+    """The mistakes that explain the failures: the likeliest, then the likeliest for the rest, and so on.
+
+    So mistakes in different terms are found side by side.
+    """
+    cases, found = {r.case.id: r.case for r in failed}, []
+    rest = list(cases)
+    while rest and (best := likeliest(rest, explains, against)):
+        found += [name for name in best if name not in found]
         rest = [id for id in rest if id not in explains[best] and not untold(cases[id], best, cases, explains[best])]
-    for result in failed:
-        mine = [names for names, ids in explains.items() if result.case.id in ids]
-        mine.sort(key=lambda names: (not set(names) <= set(named), len(names), -len(explains[names])))
-        result.mistakes = [" + ".join(names) for names in mine]
-    return named
+    return found
 
 
-def untold(case: Case, names: Sequence[str], cases: Mapping[str, Case], explained: Sequence[str]) -> bool:
+def likeliest(
+    rest: Sequence[str], explains: Mapping[Mistakes, set[str]], against: Mapping[str, int]
+) -> Mistakes | None:
+    """What explains the most of `rest` beyond its contradictions: its first difference, or two, at least."""
+    scores = {}
+    for several, ids in explains.items():
+        mine = ids.intersection(rest)
+        score = len(mine) - max(against.get(name, 0) for name in several)
+        if score > 0 and (rest[0] in mine or len(mine) > 1):
+            # On equal terms one before several, then what explains the most in all, then the first in the catalogue.
+            scores[several] = score, -len(several), len(ids), -len(scores)
+    return max(scores, key=scores.get, default=None)
+
+
+def untold(case: Case, several: Mistakes, cases: Mapping[str, Case], explained: set[str]) -> bool:
     """Whether a branch case keeps no answer of these mistakes because a case of its term that they explain has one."""
-    stored = any(name in case.mistakes for name in names)
+    stored = any(name in case.mistakes for name in several)
     return bool(case.flags) and not stored and case.term in {cases[id].term for id in explained}
 
 
@@ -187,6 +197,21 @@ def places(result: Result, dtype: str) -> list[str]:
     return found
 
 
+def scales(failed: Sequence[Result]) -> list[list[str]]:
+    """Of each failure the constant factor in words, or nothing.
+
+    Any number is some factor times another: of a single one it must have a name, or be the same in all failures.
+    """
+    constant = [factor(result) for result in failed]
+    values = [found[0] for found in constant if found]
+    same = len(values) == len(failed) > 1 and np.ptp(values) <= 1e-3 * np.abs(values).min()
+    told = []
+    for result, (c, name) in zip(failed, [found or (1, "") for found in constant]):
+        sure = c != 1 and (name or same or sum(a.size for a in result.got.values()) > 1)
+        told.append([f"got = {c:.6g} · expected" + (f", and {c:.6g} = {name}" if name else "")] if sure else [])
+    return told
+
+
 def factor(result: Result) -> tuple[float, str] | None:
     """A constant factor, and what it may be: sums, means and scales make some."""
     right = np.concatenate([a.ravel() for a in flatten(result.case.expected).values() if a.dtype.kind == "f"] or [[0]])
@@ -211,8 +236,7 @@ def factors(case: Case) -> dict[str, float]:
 
 def first_difference(results: Sequence[Result]) -> Result | None:
     """The failed case of the lowest level: where to look when no known mistake fits."""
-    failed = [r for r in results if r.status == "failed"]
-    return min(failed, key=lambda r: (r.case.level, bool(r.case.flags)), default=None)
+    return min((r for r in results if r.status == "failed"), key=first, default=None)
 
 
 def _close(a, b) -> bool:

@@ -84,6 +84,11 @@ def distance(got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) 
 def answer(case: Case, raw: Any, dtype: str) -> dict[str, np.ndarray]:
     """What the adapter returned as flat named arrays like the expected ones, or `Missing`, or `AdapterError`."""
     outputs = dict(raw) if isinstance(raw, Mapping) else {case.call: raw}
+    if "success" in outputs and np.shape(outputs["success"]) == np.shape(case.expected.get("success")):
+        failed = ~np.asarray(outputs["success"], bool)  # any image will do
+        if np.shape(outputs.get("images")) == case.inputs["x"].shape:
+            outputs["images"] = np.array(outputs["images"])
+            outputs["images"][failed] = case.inputs["x"][failed]
     if "norms" in case.expected and "images" in outputs:
         outputs["norms"] = np.linalg.norm(np.asarray(outputs["images"]) - case.inputs["x"], axis=1).astype(dtype)
     flat = flatten(case.expected)
@@ -158,6 +163,37 @@ def applies(case: Case, choices: Mapping[str, str]) -> str:
     return ""
 
 
+class Judge:
+    """Judges cases one by one, in the order of their levels.
+
+    known: {id: reason} of failures that are expected.  A term whose parts have failed (a smooth case that must pass)
+    is blocked, and so are the terms made of it, so that the first failure says where the error is.
+    """
+
+    def __init__(
+        self, source: Source, choices: Mapping[str, str], dtype: str = "float64", known: Mapping[str, str] = {}
+    ):
+        self.source, self.choices, self.dtype, self.known = source, choices, dtype, known
+        self.broken: set[str] = set()
+
+    def result(self, case: Case) -> Result:
+        needs = [term for term in TERMS[case.term][1] if term in self.broken]
+        if reason := applies(case, self.choices):
+            result = Result(case, "skipped", text=reason)
+        elif needs:
+            result = Result(case, "blocked", text=f"{', '.join(needs)} failed")
+        else:
+            result = _result(case, self.source, self.dtype)
+        if reason := self.known.get(case.id):
+            if result.status in ("failed", "error"):
+                result.status, result.text = "known", reason
+            elif result.status == "passed":
+                result.status, result.text = "error", f"listed as a known failure ({reason}), but it passes"
+        if needs or (result.status in ("failed", "error", "known") and case.must and not case.flags):
+            self.broken.add(case.term)
+        return result
+
+
 def judge(
     cases: Iterable[Case],
     source: Source,
@@ -165,28 +201,8 @@ def judge(
     dtype: str = "float64",
     known: Mapping[str, str] = {},
 ) -> list[Result]:
-    """One result for each case, in order.
-
-    known: {id: reason} of failures that are expected.  A term whose parts have failed (a smooth case that must pass)
-    is blocked, and so are the terms made of it, so that the first failure says where the error is.
-    """
-    results, broken = [], set()
-    for case in cases:
-        needs = [term for term in TERMS[case.term][1] if term in broken]
-        if reason := applies(case, choices):
-            result = Result(case, "skipped", text=reason)
-        elif needs:
-            result = Result(case, "blocked", text=f"{', '.join(needs)} failed")
-        else:
-            result = _result(case, source, dtype)
-        if result.status in ("failed", "error") and case.id in known:
-            result.status, result.text = "known", known[case.id]
-        elif result.status == "passed" and case.id in known:
-            result.status, result.text = "error", f"listed as a known failure ({known[case.id]}), but it passes"
-        if needs or (result.status in ("failed", "error", "known") and case.must and not case.flags):
-            broken.add(case.term)
-        results.append(result)
-    return results
+    """One result for each case, in order: see `Judge`."""
+    return list(map(Judge(source, choices, dtype, known).result, cases))
 
 
 def _result(case: Case, source: Source, dtype: str) -> Result:
@@ -214,7 +230,7 @@ def calls(ask: Ask, dtype: str) -> Source:
         key = question(case)
         if key not in asked:
             try:
-                asked[key] = ask(case.call, cast(case.inputs, dtype))
+                asked[key] = asked_for(ask, case.call, cast(case.inputs, dtype))
             except (AdapterError, Missing) as error:
                 asked[key] = error
         if isinstance(asked[key], Exception):
@@ -222,6 +238,36 @@ def calls(ask: Ask, dtype: str) -> Source:
         return asked[key]
 
     return source
+
+
+def asked_for(ask: Ask, call: str, inputs: dict[str, Any]) -> Any:
+    """What is asked; a trajectory step by step, where the implementation has none itself."""
+    try:
+        return ask(call, inputs)
+    except Missing:
+        if call != "trajectory":
+            raise
+    return trajectory(lambda **given: ask("training_step", given), **inputs)
+
+
+def trajectory(step: Callable[..., Mapping], state, x, y, noise_real, noise_fake, noise_judge, u, **rates) -> Mapping:
+    """The state after `step` on every batch of x (b, n, d)."""
+    for i in range(len(x)):
+        noise = dict(noise_real=noise_real, noise_fake=noise_fake, noise_judge=noise_judge)
+        noise = {name: [a[i] for a in layers] for name, layers in noise.items()}
+        after = step(state=state, x=x[i], y=y[i], **noise, u=u[i], **rates)
+        try:
+            state = {name: _like(part, name, after) for name, part in state.items()}
+        except KeyError as error:
+            raise Missing(f"training_step returns no {error.args[0]}, and there is no trajectory") from error
+    return state
+
+
+def _like(part: Any, name: str, after: Mapping) -> Any:
+    """The entry `name` of a state, in the form of `part`: an answer of text has flat names of layers."""
+    if name in after or not isinstance(part, list):
+        return after[name]
+    return [(after[f"{name}.W{i}"], after[f"{name}.b{i}"]) for i in range(len(part))]
 
 
 def local(adapter: Any) -> Ask:

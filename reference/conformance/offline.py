@@ -18,6 +18,8 @@ from .cases import VERSION, Case, cast, encode, flatten
 from .judge import AdapterError, Missing, Plain
 
 SHEET = "answers.json"
+CASES = "cases"
+"""The folder of a sheet that has cases of its own, random ones: what `check` expects."""
 PAGE = """A conformance test on paper
 ===========================
 Arrays go out flat and come back nested.  In inputs.json a 2 × 3 array is {"dtype": "float64", "shape": [2, 3],
@@ -51,8 +53,7 @@ METHODS"""
 
 def export(folder: Path, cases: Iterable[Case], dtype: str) -> None:
     """Write the inputs of all cases, what to do with them, and a blank answer sheet."""
-    if answered := _answers(folder):
-        raise InputError(f"{folder} holds {answered} answers, which stay as they are: export to another folder")
+    check_unanswered(folder)
     inputs, tasks, sheet = {}, {}, {}
     for case in cases:
         arguments = {}
@@ -85,6 +86,12 @@ def export(folder: Path, cases: Iterable[Case], dtype: str) -> None:
     arguments = inspect.getdoc(Adapter).partition("\n\n")[2]
     page = PAGE.replace("CHOICES", choices).replace("ARGUMENTS", arguments).replace("METHODS", methods)
     write_text(folder / "README.txt", page)
+
+
+def check_unanswered(folder: Path) -> None:
+    """InputError where an export would overwrite answers."""
+    if answered := _answers(folder):
+        raise InputError(f"{folder} holds {answered} answers, which stay as they are: export to another folder")
 
 
 def _answers(folder: Path) -> int:

@@ -58,11 +58,7 @@ def _problems(results: Sequence[Result]) -> list[str]:
     shown = [r for r in results if r.status in ("error", "failed", "known")]
     for r in shown[:SHOWN]:
         lines.append(f"{r.status.upper()} {r.case.id}" + ("" if r.case.must else " (may)"))
-        size = "a discrete output differs" if r.error == float("inf") else f"error {r.error:.2g}"
-        texts = ([r.text] if r.text else []) + ([size] if r.status != "error" else []) + r.findings
-        if r.mistakes:
-            texts.append(f"the answer of: {', '.join(r.mistakes[:3])}" + (" …" if len(r.mistakes) > 3 else ""))
-        for text in texts:
+        for text in described(r):
             lines.append("  the same" if len(text) > 200 and text in told else f"  {text}")
             told.add(text)
     if len(shown) > SHOWN:
@@ -73,6 +69,15 @@ def _problems(results: Sequence[Result]) -> list[str]:
     if first is not None and first.case.id in load():
         lines.append(f"python -m reference.conformance explain {first.case.id}")
     return [*lines, ""] if lines else []
+
+
+def described(r: Result) -> list[str]:
+    """What is wrong with one answer, in words."""
+    size = "a discrete output differs" if r.error == float("inf") else f"error {r.error:.2g}"
+    texts = ([r.text] if r.text else []) + ([size] if r.status != "error" else []) + r.findings
+    if r.mistakes:
+        texts.append(f"the answer of: {', '.join(r.mistakes[:3])}" + (" …" if len(r.mistakes) > 3 else ""))
+    return texts
 
 
 def as_json(results: Sequence[Result], named: Sequence[str], name: str, dtype: str) -> dict:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,9 +32,9 @@ from reference.conformance.cases import (
 )
 from reference.conformance.diagnose import diagnose
 from reference.conformance.judge import TOLERANCE, Missing, Plain, calls, distance, judge, local
-from reference.conformance.make import generate, measure, random_cases
+from reference.conformance.make import coverage, generate, measure, random_cases
 from reference.conformance.make.mistakes import BY_ID, MISTAKES, REWRITES
-from reference.conformance.make.variants import edited, variant, where
+from reference.conformance.make.variants import edited, functions, variant, where
 from reference.errors import InputError
 from reference.plumbing.files import load_npz
 
@@ -96,7 +97,7 @@ def test_every_mistake_can_be_planted():
     assert measure.PYTORCH.keys() == BY_ID.keys()
     for name, edits in measure.PYTORCH.items():
         assert edited(edits), name
-        assert all(map(measure.functions, edits)), name
+        assert all(map(functions, edits)), name
 
 
 def test_only_what_a_mistake_can_touch_is_asked_again():
@@ -110,8 +111,8 @@ def test_only_what_a_mistake_can_touch_is_asked_again():
         ),
     ]:
         source = (FOLDER.parents[1] / edit[0]).read_text(encoding="utf-8").splitlines()
-        assert function in {source[line - 1] for file, line in measure.functions(edit) if file == edit[0]}
-    assert not measure.functions(("conformance/adapters/pytorch.py", "from __future__", ""))
+        assert function in {source[line - 1] for file, line in functions(edit) if file == edit[0]}
+    assert not functions(("conformance/adapters/pytorch.py", "from __future__", ""))
 
 
 def test_the_adapters_are_short():
@@ -239,6 +240,25 @@ def test_a_stale_mistake_is_an_error():
         edited([("method/losses.py", "no such text", "")])
 
 
+def test_a_case_that_alone_covers_something_is_missed():
+    """Of a method: all its cases cover its arguments and outputs, and without one of them something is named."""
+    shown = coverage.facts(
+        c for c in CASES.values() if c.call in ("attack", "high_confidence") and c.problem != "digits"
+    )
+
+    def missing(*left_out):
+        gaps = coverage.gaps(coverage.asked(shown, left_out))
+        return {what for what in gaps if "attack" in what.split(".")[0] or "high_confidence." in what}
+
+    everything = missing()
+    assert not {what for what in everything if what.startswith(("argument attack.", "argument high", "output"))}
+    assert missing("other-settings-attack") - everything == {
+        f"argument attack.{name}" for name in ("iterations", "overshoot", "eps")
+    }
+    assert "null high_confidence.C" in missing("given-confidence-high-confidence")
+    assert "output high_confidence.success" in missing("no-gradient-high-confidence")
+
+
 # The format ---------------------------------------------------------------------------------------------------
 
 
@@ -318,6 +338,38 @@ def test_a_branch_does_not_block():
     )
     assert wrong["exact-tie-attack"][0] == "error"
     assert judged(ours.by_hand, cases=[CASES["exact-tie-attack"], *SMOOTH])[0] == {}
+
+
+def test_the_image_of_a_failed_attack_may_be_any():
+    """And a success that is claimed where there is none is wrong."""
+    case = CASES["no-gradient-deepfool"]
+    right = flatten(case.expected)
+    failed = ~right["success"]
+    anything = np.where(failed[:, None], np.nan, right["images"])
+    for images, success, status in [(anything, right["success"], "passed"), (anything, ~failed | True, "error")]:
+        (result,) = judge([case], lambda c: {"images": images, "success": success}, {}, "float64")  # noqa: B023
+        assert result.status == status
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_trajectory_is_asked_step_by_step(plain):
+    """Of an adapter that has none, in Python or in text; one wrong moment of Adam is seen five batches later."""
+    case, right = CASES["trajectory-trajectory"], ours.by_hand.training_step
+
+    def asked(step):
+        def ask(method, inputs):
+            if method != "training_step":
+                raise Missing("none")
+            state = step(**inputs)
+            return Plain(flatten(state)) if plain else state
+
+        return judge([case], calls(ask, "float64"), {}, "float64")[0].status
+
+    def forgetful(**given):
+        return right(**given) | {"critic_v": given["state"]["critic_v"]}
+
+    assert asked(right) == "passed" and asked(forgetful) == "failed"
+    assert asked(lambda **given: {"params": right(**given)["params"]}) == "skipped"
 
 
 @pytest.mark.parametrize(
@@ -689,6 +741,27 @@ def test_the_runner_needs_numpy_and_the_standard_library_only(here):
         assert done.returncode == 0, done.stderr
     done = python("-m", "reference.conformance", "run", "small", "--random", "1")
     assert done.returncode == 2 and "install autograd and hypothesis" in done.stderr
+
+
+def run_pytest(here, *arguments):
+    """pytest in a folder of its own, with nothing but the plug-in of the kit."""
+    environment = os.environ | {"PYTHONPATH": str(FOLDER.parents[2]), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", "-p", "reference.conformance.pytest_plugin", "-q", "-rs", *arguments]
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_cases_as_tests_of_a_suite(here):
+    """One that is wrong where there are hidden layers; and a run that does not ask for the kit does not load it."""
+    (here / "test_mine.py").write_text("import sys\ndef test_mine():\n    assert 'numpy' not in sys.modules\n")
+    (here / "small.py").write_text(GOOD.replace("x @ V + c, 0", "x @ V + c, -1"))
+    status, out = run_pytest(here)
+    assert status == 0 and "1 passed" in out
+    status, out = run_pytest(here, "--adversary-critic", "small.py", "-k", "logits or mixed-nearest")
+    assert status == 1 and "1 failed, 1 passed, 2 skipped" in out
+    assert "FAILED adversary-critic::mixed-logits - error" in out and "no method: nearest_class" in out
+    status, out = run_pytest(here, "--adversary-critic", "absent.py")
+    assert status == 4 and "there is no such file" in out
 
 
 # Random mode --------------------------------------------------------------------------------------------------

@@ -24,8 +24,11 @@ class Evaluation:
             j = away.argmin(axis=1)
             w = w[rows, j]
             length = np.minimum(away[rows, j], 0.1)[:, None] + 1e-4
-            step = length * w / np.linalg.norm(w, axis=1, keepdims=True)
-            last = np.where(go[:, None], np.clip(x + 1.02 * (r + step), 0, 1), last).astype(x.dtype)
+            size = np.linalg.norm(w, axis=1, keepdims=True)
+            step = length * w / np.where(size > 0, size, 1)
+            before, last = last, np.where(go[:, None], np.clip(x + 1.02 * (r + step), 0, 1), last).astype(x.dtype)
+            if np.array_equal(before, last):  # no gradient moves the others
+                break
         return {"images": last, "success": self.logits(params, last).argmax(axis=1) != labels}
 
     def high_confidence(self, params, x, labels, C):
@@ -37,8 +40,10 @@ class Evaluation:
             if done.all():
                 break
             step = self.attack_step(params, last, t, C, 1e-8, "l2")
-            step = step * np.minimum(1, 0.1 / np.linalg.norm(step, axis=1, keepdims=True))
-            last = np.where(done[:, None], last, np.clip(last + 1.02 * step, 0, 1)).astype(x.dtype)
+            step = step * np.minimum(1, 0.1 / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-12))
+            before, last = last, np.where(done[:, None], last, np.clip(last + 1.02 * step, 0, 1)).astype(x.dtype)
+            if np.array_equal(before, last):
+                break
         return {"images": np.where(done[:, None], last, x), "success": done}
 
     def carlini_wagner(self, params, x, labels):

@@ -50,10 +50,11 @@ function attacked(params, x, target, C, iterations = M, overshoot = O, eps = EPS
   for (let m = 0; m < iterations; m++) {
     const { p, logP, w } = lineariseLogProb(params, at, target);
     active = active && p[target] < C;
-    if (active) newtonStep(logP, w, C, eps).step.forEach((a, i) => (r[i] += a));
+    const step = active ? newtonStep(logP, w, C, eps).step : [];
+    step.forEach((a, i) => (r[i] += a));
     at = x.map((a, i) => a + (1 + overshoot) * r[i]);
     trace.push(at);
-    mask.push(active);
+    mask.push(step.some((a) => a !== 0));
   }
   return { trace, mask, image: at };
 }

@@ -25,6 +25,7 @@ from ...method.numerics import norm, one_hot, pick, predict, softmax
 from ...method.perturbations import gradient_step, steepest, virtual_direction
 from ...method.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
 from ...method.targets import RunningConfidence, distances, nearest
+from ..judge import trajectory
 
 UNIT = AdversaryCritic(penalty_weight=1)
 """The critic's loss with the penalty's weight 1."""
@@ -148,6 +149,9 @@ class Definitions:
 
         after = {"params": params, "params_m": adam.m, "params_v": adam.v, "params_t": adam.t}
         return after | {"critic": D, "critic_m": adam_D.m, "critic_v": adam_D.v, "critic_t": adam_D.t} | running
+
+    def trajectory(self, **given):
+        return trajectory(self.training_step, **given)
 
     def deepfool(self, params, x, labels):
         result = deepfool(self.model(params), x, labels)

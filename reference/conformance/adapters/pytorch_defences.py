@@ -40,7 +40,7 @@ def margin(params, x, y, epsilon):
     slopes = [torch.autograd.grad(lead[:, j].sum(), x, create_graph=True)[0] for j in range(z.shape[1])]
     own = F.one_hot(y, z.shape[1]).bool()
     square = torch.stack([(g * g).sum(1) for g in slopes], dim=1)
-    size = torch.where(own, 1, square).sqrt()
+    size = torch.where(square > 0, torch.where(square > 0, square, 1).sqrt(), 0)  # sqrt has no derivative at 0
     hinge = torch.where(own, -torch.inf, 1 + lead + epsilon * size).amax(1)
     return hinge.clamp(min=0).mean()
 

@@ -44,7 +44,9 @@ class Tensors:
         return away, w
 
     def nearest_class(self, params, x, labels, geometry):
-        return self.boundaries(params, x, labels, geometry)[0].argmin(axis=1)
+        away, others = self.boundaries(params, x, labels, geometry)[0], self.logits(params, x).copy()
+        others[np.arange(len(x)), labels] = -np.inf
+        return np.where(np.isfinite(away).any(axis=1), away.argmin(axis=1), others.argmax(axis=1))
 
     def running_confidence(self, params, x, y, value, biased, steps):
         p = softmax(self.logits(params, x))
@@ -61,7 +63,8 @@ class Tensors:
         p, J, rows = softmax(self.logits(params, x)), self.jacobian(params, x), np.arange(len(x))
         w = J[rows, targets] - (p[:, :, None] * J).sum(axis=1)
         phi = np.abs(np.log(p[rows, targets]) - np.log(C))[:, None]
-        return ((eps**0.5 + phi) * np.sign(w) / np.abs(w).sum(axis=1, keepdims=True)).astype(x.dtype)
+        size = np.abs(w).sum(axis=1, keepdims=True)
+        return ((eps**0.5 + phi) * np.sign(w) / np.where(size > 0, size, 1)).astype(x.dtype)
 
     def attack(self, params, x, targets, C, iterations, overshoot, eps):
         given = self.to((params, x, targets, C))
@@ -70,7 +73,7 @@ class Tensors:
 
     def classifier_terms(self, params, critic, x, y, targets, value, noise):
         C = None if value is None else value[targets]
-        x, y, targets, C, critic, noise = self.to((x, y, targets, C, critic, noise))
+        x, y, targets, C, critic, noise = self.to((x, y, targets, C, critic, noise or quiet(critic, x)))
         return lambda p: self.method.classifier_terms(p, x, y, targets, C, critic, noise)
 
     def classifier_losses(self, params, **given):
@@ -79,9 +82,10 @@ class Tensors:
     def classifier_gradients(self, params, **given):
         return self.back(self.gradients(self.classifier_terms(params, **given), params))
 
-    def critic_terms(self, params, x, y, targets, value, noise_real, noise_fake, u):
+    def critic_terms(self, critic, params, x, y, targets, value, noise_real, noise_fake, u):
         x_hat = self.back(self.method.unrolled(*self.to((params, x, targets, value[targets]))))
         y_hat = self.logits(params, x_hat).argmax(axis=1)
+        noise_real, noise_fake = noise_real or quiet(critic, x), noise_fake or quiet(critic, x)
         given = self.to((x, y, x_hat, y_hat, noise_real, noise_fake))
 
         def terms(critic):
@@ -91,10 +95,10 @@ class Tensors:
         return terms
 
     def critic_losses(self, params, critic, **given):
-        return self.back(self.critic_terms(params, **given)(self.to(critic)))
+        return self.back(self.critic_terms(critic, params, **given)(self.to(critic)))
 
     def critic_gradients(self, params, critic, **given):
-        return self.back(self.gradients(self.critic_terms(params, **given), critic))
+        return self.back(self.gradients(self.critic_terms(critic, params, **given), critic))
 
     def adversarial_perturbation(self, params, x, y, epsilon, geometry):
         return self.back(self.defences.adversarial(*self.to((params, x, y)), epsilon, geometry))
@@ -117,11 +121,14 @@ class Tensors:
         given["targets"] = self.nearest_class(params, x, self.logits(params, x).argmax(axis=1), "l2")
         g = self.critic_gradients(critic=critic, noise_real=noise_real, noise_fake=noise_fake, u=u, **given)
         g = weighted(g, penalty=penalty_weight)
-        critic = self.adam_step(critic, g, *(state[f"critic_{name}"] for name in "mvt"), critic_rate)
-        g = self.classifier_gradients(critic=critic["params"], noise=noise_judge, **given)
+        D = self.adam_step(critic, g, *(state[f"critic_{name}"] for name in "mvt"), critic_rate)
+        g = self.classifier_gradients(critic=D["params"], noise=noise_judge, **given)
         g = weighted(g, critic=critic_weight, cycle=cycle_weight)
         after = self.adam_step(params, g, *(state[f"params_{name}"] for name in "mvt"), rate)
-        return {"params": after["params"], "critic": critic["params"], **running}
+        for name, new in (("params", after), ("critic", D)):
+            running |= {name: new["params"], f"{name}_m": new["m"], f"{name}_v": new["v"]}
+            running[f"{name}_t"] = state[f"{name}_t"] + 1
+        return running
 
 
 def quiet(critic, x):

@@ -13,13 +13,11 @@ and both are named in 10 of 16 pairs; 1 if not; 2 if nothing could be planted.
 
 from __future__ import annotations
 
-import ast
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +28,7 @@ from ..cases import load
 from ..diagnose import diagnose
 from ..judge import AdapterError, Missing, calls, judge, local, question
 from .mistakes import BY_ID, MISTAKES, UNSEEN, Mistake
-from .variants import ROOT, Edit, edited, variant
+from .variants import Edit, Location, edited, running, touches, variant
 
 PYTORCH = {m.id: m.pytorch for m in MISTAKES}
 """The planted edits of each mistake."""
@@ -38,20 +36,17 @@ PYTORCH = {m.id: m.pytorch for m in MISTAKES}
 PYTORCH_ADAPTER = ("conformance.adapters.pytorch_adapter", "adapter")
 OURS, BY_HAND = (("conformance.adapters.ours", name) for name in ("method", "by_hand"))
 PAIRS = 32
-Location = tuple[str, int]
-"""(file below reference/, first line of a function)"""
 
 
 def planted(edits: Sequence[Edit], adapter: tuple[str, str] = PYTORCH_ADAPTER, dtype: str = "float64"):
     """-> (whether the adapter (module, name) with the edits is failed, the mistakes named, the first first)"""
     before = unchanged(adapter, dtype)
-    changed = [functions(edit) for edit in edits]
     with variant(edits) as load_module:
         asked = calls(guarded(getattr(load_module(adapter[0]), adapter[1])), dtype)
 
         def source(case):
             got, ran = before[question(case)]
-            if all(changed) and not ran & set().union(*changed):
+            if not touches(edits, ran):
                 if isinstance(got, Exception):
                     raise got
                 return got
@@ -65,41 +60,19 @@ def planted(edits: Sequence[Edit], adapter: tuple[str, str] = PYTORCH_ADAPTER, d
 @cache
 def unchanged(adapter: tuple[str, str], dtype: str) -> dict[tuple, tuple[Any, set[Location]]]:
     """{question: (what the adapter answers as it is, the functions of this package that ran)}"""
-    ran: set[Location] = set()
-
-    def notice(frame, event, _):
-        if event == "call" and frame.f_code.co_filename.startswith(str(ROOT)):
-            ran.add((Path(frame.f_code.co_filename).relative_to(ROOT).as_posix(), frame.f_code.co_firstlineno))
-
     found = {}
     with variant() as load_module:
         asked = guarded(getattr(load_module(adapter[0]), adapter[1]))
         for case in load().values():
             if question(case) not in found:
                 source = calls(asked, dtype)
-                ran.clear()
-                sys.setprofile(notice)
-                try:
-                    got = source(case)
-                except (AdapterError, Missing) as error:
-                    got = error
-                finally:
-                    sys.setprofile(None)
-                found[question(case)] = got, set(ran)
+                with running() as ran:
+                    try:
+                        got = source(case)
+                    except (AdapterError, Missing) as error:
+                        got = error
+                found[question(case)] = got, ran
     return found
-
-
-def functions(edit: Edit) -> set[Location]:
-    """The innermost functions that an edit changes lines of."""
-    file, old, _ = edit
-    source = (ROOT / file).read_text(encoding="utf-8")
-    start = source.count("\n", 0, source.index(old)) + 1
-    found = {}
-    for node in ast.walk(ast.parse(source)):  # the outer ones first
-        if isinstance(node, ast.FunctionDef):
-            first = min(part.lineno for part in (node, *node.decorator_list))
-            found |= dict.fromkeys(range(first, node.end_lineno + 1), first)
-    return {(file, found[line]) for line in range(start, start + old.count("\n") + 1) if line in found}
 
 
 def guarded(adapter):

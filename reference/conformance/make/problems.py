@@ -59,11 +59,18 @@ ASKS: dict[str, tuple[str, str, str, str]] = {
         "state x y noise_real noise_fake noise_judge u rate critic_rate critic_weight cycle_weight penalty_weight",
         "authors: train_critic.py, training loop",
     ),
+    "state": (
+        "training_step",
+        "params params_m params_v params_t critic critic_m critic_v critic_t value biased steps",
+        "state x y noise_real noise_fake noise_judge u rate critic_rate critic_weight cycle_weight penalty_weight",
+        "authors: train_critic.py, training loop",
+    ),
     "deepfool": ("deepfool", "images success", "params x labels", "authors: attack.py 70-141"),
     "high-confidence": ("high_confidence", "images success", "params x labels C", "authors: attack.py 144-208"),
     "carlini-wagner": ("carlini_wagner", "norms success", "params x labels", "Carlini & Wagner 2017"),
     "robustness": ("robustness", "robustness", "x images success", "section 4: ρ"),
 }
+ASKS["trajectory"] = ("trajectory", *ASKS["state"][1:])
 _OBJECTIVES = {
     "classifier": (
         "params critic x y targets value noise=noise_fake",
@@ -106,10 +113,8 @@ CRITIC = ["loss-real", "loss-fake", "loss-penalty", "gradient-fake", "gradient-p
 
 
 def terms(*names: str, **replaced: str) -> list[Spec]:
-    return [
-        (name, "", {k: v for k, v in replaced.items() if k in ASKS[name][2].replace("=", " ").split()})
-        for name in names
-    ]
+    taken = {name: [part.partition("=")[0] for part in ASKS[name][2].split()] for name in names}
+    return [(name, "", {k: v for k, v in replaced.items() if k in taken[name]}) for name in names]
 
 
 @dataclass(frozen=True)
@@ -302,6 +307,57 @@ def tiny(given):
     given["rate"] = 1.0
 
 
+def set_otherwise(given):
+    """Every number that is a setting is another one than elsewhere."""
+    given |= dict(iterations=3, overshoot=0.25, eps=0.0625, epsilon=0.5, xi=0.25, weight_decay=0.25)
+
+
+def below_half(given):
+    """C is below ½, where the attack may stop before the class is left."""
+    with_value(3 / 8)(given)
+
+
+def flat(given):
+    """No gradient at all where the image is dark: every hidden unit is off there, and the logits are far apart."""
+    (W, b), (V, c) = given["params"]
+    given["params"] = [(np.abs(W), np.full_like(b, -1)), (V, c)]
+    given["x"][: len(given["x"]) // 2] /= 16
+    given["y"] = given["labels"] = _predicted(given["params"], given["x"])
+    given["labels"][0] = (given["labels"][0] + 1) % len(c)
+    given["params"][-1] = (V, 2 * c)
+    away(given)
+
+
+def no_critic(given):
+    """The critic's last layer is 0, as some networks start: its gradient is 0 everywhere."""
+    given["critic"] = [*given["critic"][:-1], tuple(0 * a for a in given["critic"][-1])]
+
+
+def first(given):
+    """The first batch: zero moments, t = 0, and a running confidence that has seen nothing."""
+    state = given["state"]
+    for name in ("params", "critic"):
+        state |= {f"{name}_{moment}": [(0 * W, 0 * b) for W, b in state[name]] for moment in "mv"} | {f"{name}_t": 0}
+    k = len(state["value"])
+    state |= dict(value=np.ones(k), biased=np.zeros(k), steps=0)
+    W, b = given["gradient"][0]
+    given["gradient"][0] = (W * (np.arange(len(b)) > 0), b)  # a weight that has no gradient yet
+    given |= dict(t=0, m=state["params_m"], v=state["params_v"], rate=0.03125, critic_rate=0.0625)
+    given |= dict(critic_weight=1.0, cycle_weight=0.5, penalty_weight=4.0)
+
+
+def batches(given):
+    """Five batches, a row each, from the first."""
+    first(given)
+    for name in PER_EXAMPLE:
+        given[name] = tree_map(lambda a: a.reshape(5, len(a) // 5, *a.shape[1:]), given[name])
+
+
+def unmoved(given):
+    """A success that has not moved: an image that was misclassified from the start."""
+    given["images"][0], given["success"][0] = given["x"][0], True
+
+
 def trained(given):
     """A network trained on digits, and digits of the test split."""
     arrays = load_npz(FOLDER / "checkpoint.npz")
@@ -331,6 +387,7 @@ def mixed(given, facts):
 
 
 ATTACKED = ["attack", *CLASSIFIER, *CRITIC]
+LINF = [(term, "linf", {"geometry": "linf"}) for term in ("nearest-class", "attack-step", "adversarial-perturbation")]
 PROBLEMS = [
     Problem(
         "mixed",
@@ -497,6 +554,102 @@ PROBLEMS = [
         change=away,
         flags=("batch-of-one",),
         fits=lambda given, facts: facts["kept"].all() and facts["cycle"] < 9,
+    ),
+    Problem(
+        "other-settings",
+        "Other numbers of iterations, overshoot, ε, ξ and weight decay than elsewhere.",
+        terms("attack", "adversarial-perturbation", "virtual-perturbation", *BASELINES),
+        rows=(18, 29, 22, 10, 45, 37, 54, 6),
+        change=set_otherwise,
+        flags=("other-settings",),
+    ),
+    Problem(
+        "low-confidence",
+        "C < ½: an attack may stop before the image leaves its class.",
+        terms(*ATTACKED),
+        seed=5,
+        rows=(38, 48, 18, 24, 52, 13, 26, 8),
+        change=below_half,
+        flags=("low-confidence",),
+        fits=lambda given, facts: (
+            (facts["mask"].any(axis=0) & ~facts["mask"][-1] & ~facts["kept"]).any()
+            and 1 < sum(facts["kept"])
+            and facts["cycle"] < 9
+        ),
+    ),
+    Problem(
+        "no-gradient",
+        "Half of the images are so dark that no hidden unit is on: every input gradient is 0 there.",
+        terms("nearest-class", "attack-step", "attack", "adversarial-perturbation", "virtual-perturbation")
+        + terms("loss-margin", "gradient-margin", "deepfool", "high-confidence", *CLASSIFIER)
+        + LINF,
+        change=flat,
+        flags=("no-gradient",),
+    ),
+    Problem(
+        "zero-critic",
+        "The critic's last layer is 0, and so is its gradient.",
+        terms("critic-gradient", *CRITIC),
+        rows=(17, 41, 24, 47, 7, 44, 28, 54),
+        change=no_critic,
+        flags=("zero-critic",),
+    ),
+    Problem(
+        "quiet",
+        "No noise: null in its place.",
+        terms(
+            "critic-gradient",
+            "loss-critic",
+            "gradient-critic",
+            *CRITIC,
+            noise="none",
+            noise_real="none",
+            noise_fake="none",
+        ),
+        seed=4,
+        rows=(15, 8, 50, 18, 59, 54, 47, 39),
+        change=away,
+        flags=("quiet",),
+    ),
+    Problem(
+        "first-batch",
+        "Adam at t = 0 and the first batch of training, with other rates and weights; all of the state is compared.",
+        terms("adam", "state"),
+        seed=3,
+        rows=(0, 2, 3, 4, 31, 35, 44, 57),
+        change=first,
+        flags=("first-batch",),
+    ),
+    Problem(
+        "trajectory",
+        "Five batches from the first on; all of the state is compared.",
+        terms("trajectory"),
+        rows=tuple(range(40)),
+        change=batches,
+        flags=("trajectory",),
+    ),
+    Problem(
+        "given-confidence",
+        "The evaluation's attack with C given, for each image.",
+        terms("high-confidence"),
+        change=labelled,
+        flags=("given-confidence",),
+    ),
+    Problem(
+        "turning",
+        "Images that change class on DeepFool's way: the nearest class at first is not the one that is reached.",
+        terms("deepfool"),
+        seed=5,
+        rows=(6, 19, 25, 28, 29, 32, 49, 56),
+        change=labelled,
+        flags=("turning",),
+    ),
+    Problem(
+        "unmoved",
+        "One success has not moved: ρ counts it as 0.",
+        terms("robustness"),
+        change=unmoved,
+        flags=("unmoved",),
     ),
     Problem(
         "relu-at-zero",

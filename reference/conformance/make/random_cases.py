@@ -1,4 +1,4 @@
-"""Random mode: new networks, drawn and shrunk by hypothesis, answered by the definitions and by the adapter.
+"""New networks, drawn at random and answered by the definitions: for `run --random` and `export --random`.
 
 A problem is a few sizes and a seed; it is rejected where it comes near a kink or a tie, or where float32 would move the
 definitions' own answers, since an implementation that is right may differ there.
@@ -6,22 +6,21 @@ definitions' own answers, since an implementation that is right may differ there
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, assume, given, settings
-from hypothesis import seed as seeded
-from hypothesis import strategies as st
-from hypothesis.errors import Flaky
 
-from ...errors import InputError
 from ...plumbing.files import write_text
+from ..adapter import CHOICES
 from ..cases import TERMS, VERSION, Case, encode
 from ..judge import calls, judge
 from .generate import MARGIN, PROBED, STEADY, answers, asked, dumps, entry, margins, rounding
 from .mistakes import CHOICES_AS_CHANGES
-from .problems import BASELINES, BOTH, POOL, Problem, build, nearest_targets, terms
+from .problems import BASELINES, BOTH, LINF, POOL, Given, Problem, build, nearest_targets, terms
 from .variants import variant
 
 ASKED = [
@@ -34,38 +33,107 @@ ASKED = [
     "attack-step",
     "attack",
 ]
-ASKED += ["adversarial-perturbation", "virtual-perturbation", *BOTH, *BASELINES, "adam"]
-LINF = [(term, "linf", {"geometry": "linf"}) for term in ("nearest-class", "attack-step", "adversarial-perturbation")]
+ASKED += ["adversarial-perturbation", "virtual-perturbation", *BOTH, *BASELINES, "adam", "training-step", "state"]
+ASKED += ["deepfool", "high-confidence"]
 
 WELL_CONDITIONED = STEADY / 10
 """What float32 may do to the definitions' own answers.  It stands for what it may do to another implementation's."""
 
+SIZES = {"d": (2, 6), "k": (2, 3, 5), "n": (1, 3, 6), "width": (3, 8)}
+"""Small sizes first: a failure shrinks towards them.  Few sizes: JAX compiles every operation for every shape."""
 
-@st.composite
-def problems(draw) -> Problem:
-    """Small sizes first: a failure shrinks towards them.  Few sizes: JAX compiles every operation for every shape."""
-    d, k, n = (draw(st.sampled_from(sizes)) for sizes in ((2, 6), (2, 3, 5), (1, 3, 6)))
-    hidden, inner = (draw(st.lists(st.sampled_from((3, 8)), max_size=2)) for _ in range(2))
+
+class Posed(NamedTuple):
+    """A problem, its values, and the answers of the definitions by case."""
+
+    problem: Problem
+    values: Given
+    expected: dict[str, dict]
+
+
+def problem(name: str, d: int, k: int, n: int, hidden, inner, seed: int) -> Problem:
     return Problem(
-        "random",
+        name,
         "Drawn at random.",
         terms(*ASKED) + LINF,
-        seed=draw(st.integers(0, 2**32 - 1)),
+        seed=seed,
         rows=tuple(range(n)),
         sizes=(d, *hidden, k),
         critic_sizes=(d, *inner, k),
-        change=nearest_targets,
+        change=labelled_and_aimed,
     )
+
+
+def labelled_and_aimed(given: Given) -> None:
+    """Targets as in training, and labels as on data: most are what f says."""
+    nearest_targets(given)
+    given["labels"] = given["y"]
+
+
+class Definitions:
+    """What answers a random problem, with the declared choices.  Use as a context."""
+
+    def __init__(self, choices: Mapping[str, str]):
+        declared = [CHOICES_AS_CHANGES[choice] for choice in choices.items() if choice[1] != CHOICES[choice[0]][0]]
+        self.edits = [edit for mistake in declared for edit in mistake.edits]
+        self.stack = ExitStack()
+
+    def __enter__(self):
+        self.probed = self.stack.enter_context(variant(PROBED))
+        self.chosen = self.stack.enter_context(variant(self.edits))("conformance.adapters.ours").method
+        return self
+
+    def __exit__(self, *_):
+        self.stack.close()
+
+    def posed(self, p: Problem) -> Posed | None:
+        """The problem with the first rows that are fit for it, and its answers; None if there are not enough."""
+        # Evaluation ends on boundaries, and a training step depends on its whole batch.
+        alone = [s for s in p.specs if TERMS[s[0]][0] < 6 and s[0] not in ("training-step", "state")]
+        pool = replace(p, rows=tuple(range(POOL)), specs=alone)
+        with np.errstate(all="ignore"):
+            good = np.flatnonzero(margins(pool, build(pool), self.probed) >= MARGIN)
+            if len(good) < len(p.rows):
+                return None
+            p = replace(p, rows=tuple(good[: len(p.rows)].tolist()))
+            values = build(p)
+            if margins(replace(p, specs=terms("state")), values, self.probed).min() < MARGIN / 100:
+                return None
+            expected = answers(self.chosen, p, values)
+            virtual = expected.get(f"{p.name}-virtual-perturbation", {}).get("virtual_perturbation")
+            if virtual is not None and not virtual.any(axis=1).all():  # ε·0/0 in a textbook, 0 by our convention
+                return None
+            if rounding(self.chosen, p, values, expected) > WELL_CONDITIONED:
+                return None
+        return Posed(p, values, expected)
+
+
+def cases(posed: Posed) -> list[Case]:
+    """Its questions."""
+    p, values, expected = posed
+    sizes = {"n": len(p.rows), "d": p.sizes[0], "k": p.sizes[-1]}
+    return [
+        Case(
+            id, p.name, term, call, {a: values[v] for a, v in names.items()}, expected[id], basis, p.about, sizes=sizes
+        )
+        for id, term, call, _, names, basis in asked(p)
+    ]
 
 
 def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> int:
     """Judge `examples` new problems; print, and save, the smallest that fails -> the exit status."""
-    chosen = [CHOICES_AS_CHANGES[choice] for choice in adapter.choices.items() if choice in CHOICES_AS_CHANGES]
-    if chosen:
-        raise InputError(f"--random knows the default choices only, and the adapter declares {chosen[0].choice}")
+    from hypothesis import HealthCheck, Phase, assume, given, settings
+    from hypothesis import seed as seeded
+    from hypothesis import strategies as st
+    from hypothesis.errors import Flaky
+
+    drawn = {name: st.sampled_from(SIZES[name]) for name in "dkn"}
+    widths = st.lists(st.sampled_from(SIZES["width"]), max_size=2)
+    problems = st.builds(
+        problem, st.just("random"), **drawn, hidden=widths, inner=widths, seed=st.integers(0, 2**32 - 1)
+    )
     smallest, done = [], [0]
-    with variant(PROBED) as probed:
-        definitions = probed("conformance.adapters.ours").method
+    with Definitions(adapter.choices) as definitions:
 
         @seeded(seed)
         @settings(
@@ -75,29 +143,17 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
             phases=[Phase.generate, Phase.shrink],
             suppress_health_check=list(HealthCheck),
         )
-        @given(problems())
+        @given(problems)
         def check(p):
             if smallest:  # shrinking: only what failed is asked again
-                failing = {r.case.id for r in smallest[2]}
+                failing = {r.case.id for r in smallest[1]}
                 p = replace(p, specs=[s for s in p.specs if "-".join(filter(None, (p.name, *s[:2]))) in failing])
-            pool = replace(p, rows=tuple(range(POOL)))
-            with np.errstate(all="ignore"):
-                good = np.flatnonzero(margins(pool, build(pool), probed) >= MARGIN)
-                assume(len(good) >= len(p.rows))
-                p = replace(p, rows=tuple(good[: len(p.rows)].tolist()))
-                values = build(p)
-                probed("method.numerics").NEAR = lambda v: None
-                expected = answers(definitions, p, values)
-                virtual = expected.get("random-virtual-perturbation", {}).get("virtual_perturbation")
-                assume(virtual is None or virtual.any(axis=1).all())  # ε·0/0 in a textbook, 0 by our convention
-                assume(rounding(definitions, p, values, expected) <= WELL_CONDITIONED)
+            posed = definitions.posed(p)
+            assume(posed is not None)
             done[0] += 1
-            cases = [Case(row[0], p.name, row[1], row[2], {a: values[v] for a, v in row[4].items()}, expected[row[0]],
-                          row[5], p.about, sizes={"n": len(p.rows), "d": p.sizes[0], "k": p.sizes[-1]})
-                     for row in asked(p)]  # fmt: skip
-            wrong = [r for r in judge(cases, calls(adapter.ask, dtype), {}, dtype) if r.status in ("failed", "error")]
-            if wrong:
-                smallest[:] = [p, values, wrong]
+            results = judge(cases(posed), calls(adapter.ask, dtype), {}, dtype)
+            if wrong := [r for r in results if r.status in ("failed", "error")]:
+                smallest[:] = posed, wrong
             assert not wrong
 
         try:
@@ -107,21 +163,35 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
     if not smallest:
         print(f"{adapter.name}, {dtype}: {done[0]} random problems of seed {seed}, no difference")
         return 0 if done[0] else 3
-    p, values, wrong = smallest
+    posed, wrong = smallest
+    p = posed.problem
     shape = f"classifier {'-'.join(map(str, p.sizes))}, critic {'-'.join(map(str, p.critic_sizes))}, n = {len(p.rows)}"
     print(f"{adapter.name}, {dtype}: the smallest failure found, of {done[0]} problems: {shape}, seed {p.seed}")
     for r in sorted(wrong, key=lambda r: TERMS[r.case.term][0]):
         print(f"  {r.status.upper()} {r.case.term}: {r.text or f'error {r.error:.2g}'}")
     if save is not None:
-        save_case(save, p, values, wrong)
+        write_case_file(save, posed, {r.case.id for r in wrong})
         print(f"saved as {save}")
     return 2 if any(r.status == "error" for r in wrong) else 1
 
 
-def save_case(path: Path, p: Problem, values: dict, wrong) -> None:
-    """The failing cases as a case file."""
-    rows = [row for row in asked(p) if row[0] in {r.case.id for r in wrong}]
-    expected = {r.case.id: r.case.expected for r in wrong}
+def write_random(folder: Path, number: int, seed: int) -> None:
+    """Case files of new problems, with the default choices."""
+    rng, done = np.random.default_rng(seed), 0
+    with Definitions({}) as definitions:
+        while done < number:
+            d, k, n = (int(rng.choice(SIZES[name])) for name in "dkn")
+            hidden, inner = ([int(w) for w in rng.choice(SIZES["width"], rng.integers(3))] for _ in range(2))
+            posed = definitions.posed(problem(f"random-{done}", d, k, n, hidden, inner, int(rng.integers(2**32))))
+            if posed is not None:
+                write_case_file(folder / f"random-{done}.json", posed, {case.id for case in cases(posed)})
+                done += 1
+
+
+def write_case_file(path: Path, posed: Posed, ids: set[str]) -> None:
+    """Some cases of a problem as a case file."""
+    p, values, expected = posed
+    rows = [row for row in asked(p) if row[0] in ids]
     used = {name for row in rows for name in row[4].values()}
     file = {
         "version": VERSION,

@@ -22,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 Edit = tuple[str, str, str]
 """(file below reference/, text that occurs in it exactly once, what to put in its place)"""
 
+Location = tuple[str, int]
+"""(file below reference/, first line of a function)"""
+
 _numbers = count()
 
 
@@ -65,7 +68,7 @@ def finder(name: str, edits: Sequence[Edit] = ()) -> type:
             if fullname.partition(".")[0] != name:
                 return None
             place = ROOT.joinpath(*fullname.split(".")[1:])
-            package = place.is_dir()
+            package = (place / "__init__.py").exists()
             file = place / "__init__.py" if package else place.with_suffix(".py")
             search = [str(place)] if package else None
             loader = loader_type(fullname, str(file))
@@ -100,3 +103,38 @@ def where(edit: Edit) -> str:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.lineno <= line <= node.end_lineno
     ]
     return f"reference/{file}, {'.'.join(names)}: {source.splitlines()[line - 1].strip()}"
+
+
+def functions(edit: Edit) -> set[Location]:
+    """The innermost functions that an edit changes lines of."""
+    file, old, _ = edit
+    source = (ROOT / file).read_text(encoding="utf-8")
+    start = source.count("\n", 0, source.index(old)) + 1
+    found = {}
+    for node in ast.walk(ast.parse(source)):  # the outer ones first
+        if isinstance(node, ast.FunctionDef):
+            first = min(part.lineno for part in (node, *node.decorator_list))
+            found |= dict.fromkeys(range(first, node.end_lineno + 1), first)
+    return {(file, found[line]) for line in range(start, start + old.count("\n") + 1) if line in found}
+
+
+def touches(edits: Sequence[Edit], ran: set[Location]) -> bool:
+    """Whether edits may change what comes of a call in which these functions ran."""
+    changed = [functions(edit) for edit in edits]
+    return not all(changed) or bool(ran & set().union(*changed))
+
+
+@contextmanager
+def running():
+    """-> the functions of the package, or of a variant, that run meanwhile."""
+    ran: set[Location] = set()
+
+    def notice(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(str(ROOT)):
+            ran.add((Path(frame.f_code.co_filename).relative_to(ROOT).as_posix(), frame.f_code.co_firstlineno))
+
+    sys.setprofile(notice)
+    try:
+        yield ran
+    finally:
+        sys.setprofile(None)
