@@ -36,6 +36,7 @@ from .mistakes import CHOICES_AS_CHANGES
 from .variants import ROOT, Edit, variant
 
 Fact = tuple[str, Any]
+OURS = "conformance.adapters.ours"
 
 WATCHED = [f"method/{name}.py" for name in ("numerics", "network", "critic", "losses", "targets", "generator")]
 WATCHED += [f"method/{name}.py" for name in ("perturbations", "objectives", "adam")]
@@ -114,8 +115,8 @@ def facts(cases: Iterable[Case]) -> dict[str, set[Fact]]:
     with ExitStack() as stack, np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of attacks without a gradient
         definitions = {
-            choice: stack.enter_context(variant(edits))("conformance.adapters.ours").method
-            for choice, edits in {None: (), **{m.choice: m.edits for m in CHOICES_AS_CHANGES.values()}}.items()
+            choice: stack.enter_context(variant(CHOICES_AS_CHANGES[choice].edits if choice else ()))(OURS).method
+            for choice in {None, *map(chosen, cases)}
         }
         watched, seen = stack.enter_context(watching())
         shown: dict[tuple, tuple[dict, set[Fact]]] = {}
@@ -281,7 +282,7 @@ def watching():
         return value
 
     with variant(list(instrumented())) as load:
-        adapter = load("conformance.adapters.ours").method
+        adapter = load(OURS).method
         for file in WATCHED:
             load(file.removesuffix(".py").replace("/", ".")).WATCH = watch
         yield adapter, seen
