@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def request() -> int:
         args = parser.parse_args(argv)
         if args.worker:
-            process.end_with_parent()
             task = json.loads(args.worker)
+            process.end_with_parent(task.pop("parent"))
             pin(task.pop("threads"))
             print(json.dumps(work(**task)))
             return 0
@@ -109,7 +109,8 @@ def child(threads: int, **task):
     env = os.environ | dict.fromkeys(LIMITS, str(threads))
     if threads == 1:
         env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
-    command = [sys.executable, "-m", "reference.bench", "--worker", json.dumps(task | {"threads": threads})]
+    about = {"threads": threads, "parent": os.getpid()}
+    command = [sys.executable, "-m", "reference.bench", "--worker", json.dumps(task | about)]
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise InputError(

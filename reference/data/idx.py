@@ -7,6 +7,7 @@ length of each axis in 4 bytes, and the values in row-major order.
 import gzip
 import struct
 import zlib
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as onp
 
 from reference.data.digits import Digits, cut, to_split
 from reference.errors import InputError
+from reference.plumbing.files import UNPACKED
 
 AGAIN = "download it again"
 
@@ -90,32 +92,32 @@ def _find(folder: Path, which: str, what: str, axes: int) -> Path:
 
 
 def _read(path: Path, axes: int) -> onp.ndarray:
-    """Return the bytes of an IDX file as an array with the given number of axes."""
-    data = _bytes(path)
-    magic = bytes([0, 0, 8, axes])
-    if data[:4] != magic:
-        raise InputError(
-            f"{path} begins with {data[:4].hex(' ') or 'nothing'}, not with {magic.hex(' ')}, so "
-            f"it is not an IDX file of {'images' if axes == 3 else 'labels'}; {AGAIN}"
-        )
-    start = 4 + 4 * axes
-    if len(data) < start:
-        raise InputError(f"{path} ends within its header; {AGAIN}")
-    shape = struct.unpack(f">{axes}I", data[4:start])
-    if len(data) - start != prod(shape):
-        kind = "truncated" if len(data) - start < prod(shape) else "followed by trailing bytes"
-        raise InputError(
-            f"{path} is {kind}: its header promises {prod(shape)} bytes of data, it has {len(data) - start}; {AGAIN}"
-        )
-    return onp.frombuffer(data, onp.uint8, offset=start).reshape(shape)
-
-
-def _bytes(path: Path) -> bytes:
+    """Return the bytes of an IDX file as an array with the given number of axes, unpacking no more than it promises."""
     try:
-        data = path.read_bytes()
+        packed = path.read_bytes()
         # The content decides, not the name: browsers unpack .gz files and may keep the suffix.
-        return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+        file = gzip.open(BytesIO(packed)) if packed.startswith(b"\x1f\x8b") else BytesIO(packed)
+        magic = bytes([0, 0, 8, axes])
+        if (begins := file.read(4)) != magic:
+            raise InputError(
+                f"{path} begins with {begins.hex(' ') or 'nothing'}, not with {magic.hex(' ')}, so "
+                f"it is not an IDX file of {'images' if axes == 3 else 'labels'}; {AGAIN}"
+            )
+        header = file.read(4 * axes)
+        if len(header) < 4 * axes:
+            raise InputError(f"{path} ends within its header; {AGAIN}")
+        shape = struct.unpack(f">{axes}I", header)
+        promised = f"its header promises {prod(shape)} bytes of data"
+        least, ratio = UNPACKED
+        if isinstance(file, gzip.GzipFile) and prod(shape) > max(least, ratio * len(packed)):
+            raise InputError(f"{path} is damaged: {promised}, far more than {len(packed)} can hold; {AGAIN}")
+        data = file.read(min(prod(shape), max(least, ratio * len(packed))) + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path} is a broken gzip file ({error}); {AGAIN}") from error
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror}); check its rights") from error
+    if len(data) < prod(shape):
+        raise InputError(f"{path} is truncated: {promised}, it has {len(data)}; {AGAIN}")
+    if len(data) > prod(shape):
+        raise InputError(f"{path} is followed by trailing bytes: {promised}, it has more; {AGAIN}")
+    return onp.frombuffer(data, onp.uint8).reshape(shape)

@@ -69,9 +69,12 @@ def _quiet_interrupt(kind, error, traceback) -> None:
     sys.__excepthook__(kind, error, traceback)
 
 
-def end_with_parent() -> None:
-    """End this worker at once when the process that started it is gone."""
-    parent, number = multiprocessing.parent_process(), os.getppid()
+def end_with_parent(number: int | None = None) -> None:
+    """End this worker at once when the process that started it is gone.
+
+    number: that process's, where `subprocess` started this one: it may be gone already.
+    """
+    parent, number = multiprocessing.parent_process(), number or os.getppid()
 
     def watch():
         if parent is not None:

@@ -2,6 +2,9 @@
 
 import gc
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -218,6 +221,12 @@ def test_a_process_of_its_own():
     assert {r["row"] for r in grown} >= {"plain autograd", "ours"}
     with pytest.raises(InputError, match="ended early, with exit status 1"):
         command.child(1, scale="no such scale", epochs=0, seconds=0.01)
+
+
+def test_a_worker_whose_parent_was_killed_before_it_looked_ends():
+    task = {"scale": "growth", "epochs": 0, "seconds": 60, "threads": 1, "parent": 2**31}
+    command = [sys.executable, "-m", "reference.bench", "--worker", json.dumps(task)]
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(

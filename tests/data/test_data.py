@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
@@ -259,7 +260,7 @@ ZIPPED = gzip.compress(idx(np.zeros(12, np.uint8)))
     [
         (IMAGES, lambda b: b[:-1], r"is truncated: .* promises 9408 bytes of data, it has 9407"),
         (LABELS, lambda b: b[:-1], r"is truncated: .* promises 12 bytes"),
-        (IMAGES, lambda b: b + b"\0", "followed by trailing bytes: .* it has 9409"),
+        (IMAGES, lambda b: b + b"\0", "followed by trailing bytes: .* promises 9408 bytes of data, it has more"),
         (LABELS, lambda b: b + b"\n", "followed by trailing bytes"),
         (IMAGES, lambda b: b[:9], "ends within its header"),
         (LABELS, lambda b: b[:5], "ends within its header"),
@@ -286,6 +287,21 @@ def test_damage_is_named(tmp_path, name, damage, says):
     message = str(caught.value)
     assert str(path) in message and "\n" not in message
     assert "download it again" in message or "use a data set" in message or "take both" in message
+
+
+@pytest.mark.parametrize(
+    "header, says", [((12,), "promises 12 bytes of data, it has more"), ((2**31,), "far more than 2.* can hold")]
+)
+def test_a_bomb_is_not_unpacked(tmp_path, header, says):
+    """64 MB of zeros in 0.3 MB, after a header that promises less or more."""
+    write_set(tmp_path)
+    (tmp_path / LABELS).write_bytes(gzip.compress(struct.pack(">4BI", 0, 0, 8, 1, *header) + bytes(2**26), 1))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=says):
+        load_idx(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
 
 
 @given(st.integers(0, 15), st.integers(1, 255))
