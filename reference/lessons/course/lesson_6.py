@@ -100,10 +100,8 @@ print(
 )
 assert difference > 0.05 * size(right)
 predicted = predict(network.logits(params, x))
-far, low = (
-    3 - t - predicted,
-    RunningConfidence(np.full(3, 0.3), np.full(3, 0.15), 1),
-)
+far = 3 - t - predicted  # the class that is not the nearest
+low = RunningConfidence(np.full(3, 0.3), np.full(3, 0.15), 1)
 x_hat = objectives.generate(params, x, far, low, s.generator).images
 y_hat, D = predict(network.logits(params, x_hat)), scores(critic, x_hat, s.slope)
 changed = y_hat != predicted
