@@ -197,7 +197,7 @@ function showStory() {
   const sure = state.confidence === "own" ? "as sure of it as it was of the original" : `${percent(state.confidence, state.confidence > 0.99 ? 1 : 0)} sure of it`;
   $("lede").replaceChildren(`The same attack works on ${["", "one", "two", "three", "four", "five", "six"][networks.length] ?? networks.length} networks, step by step and with as little change as it can, until each is ${sure}. `
     + (data.own ? "" : "An undefended network gives in to a little noise. Defended ones give in to strokes, and the adversary critic asks that these draw the other digit."),
-    element("span", { class: "wide" }, " Which network takes the largest change differs from digit to digit; the averages stand below."));
+    element("span", { class: "wide" }, " Which network takes the largest change differs from digit to digit."));
   document.title = `Watch an attack: ${label ?? "a drawing"} → ${[...targets].join(", ")}`;
 }
 
@@ -294,7 +294,7 @@ function buildControls() {
   chips("targets", [["nearest", "nearest"], ...Array.from({ length: CLASSES }, (_, j) => [String(j), String(j)])], "target");
   chips("confidences", [["0.5", "50 %"], ["0.8", "80 %"], ["0.95", "95 %"], ["own", "own"]], "confidence");
   chips("attacks", [["evaluation", "evaluated"], ["training", "trained on"]], "attack");
-  $("made").textContent = data.made.join("  ");
+  $("made").textContent = `The page opens with the first 4 of the test images.  ${data.made}`;
 }
 
 function showControls() {

@@ -16,8 +16,6 @@ from typing import NamedTuple
 
 import numpy as onp
 
-from ..attacks import high_confidence
-from ..by_hand.model import from_params
 from ..experiment.state import load_checkpoint
 from ..experiment.tables import NAMES
 from ..method.network import Params
@@ -105,20 +103,6 @@ def of_each_class(labels: onp.ndarray, n: int = IMAGES) -> onp.ndarray:
     return onp.concatenate([onp.flatnonzero(labels == j)[: n // len(classes)] for j in classes])
 
 
-def averages(content: Content) -> str:
-    """What the attack takes on average over the page's images, beside which the opening digit is one of many."""
-    told = []
-    for name, params in content.networks.items():
-        found = high_confidence(from_params(params), content.images, ("true", content.labels), CONFIDENCE)
-        ratios = (found.norms / onp.linalg.norm(content.images, axis=1))[found.success]
-        failed = f" ({len(found.success) - len(ratios)} failed)" if len(ratios) < len(found.success) else ""
-        told.append(f"{NAMES.get(name, name)} {f'{100 * ratios.mean():.0f} %' if len(ratios) else '–'}{failed}")
-    return (
-        f"The page opens with the first 4 of the test images.  Over all {len(content.labels)}, the mean change that "
-        f"makes the networks {100 * CONFIDENCE:.0f} % sure of the nearest class is: {', '.join(told)}."
-    )
-
-
 def script() -> str:
     """The page's JavaScript: the module without its `export`s, then what the page does."""
     return re.sub(r"^export ", "", METHOD.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -150,7 +134,7 @@ def page(content: Content, own: bool = False) -> str:
             "target": TARGET,
             "network": list(content.networks).index("critic") if "critic" in content.networks else 0,
         },
-        "made": [content.made, averages(content)],
+        "made": content.made,
     }
     parts = {
         "DATA": json.dumps(data).replace("</", "<\\/"),
