@@ -307,6 +307,7 @@ def _dask(address: str, jobs: int | None) -> Iterator[_Place]:
                         host="127.0.0.1",
                         dashboard_address="127.0.0.1:0",
                         silence_logs=logging.CRITICAL,
+                        config={"distributed.worker.profile.enabled": False},
                     )
                 else:
                     asyncio.run(_reach(address))
