@@ -312,6 +312,8 @@ def _dask(address: str, jobs: int | None) -> Iterator[_Place]:
                 else:
                     asyncio.run(_reach(address))
                 client = distributed.Client(cluster or address, timeout=PATIENCE, set_as_default=False)
+            if cluster is not None:
+                client.amm.stop()  # it would drop shared data from a worker between two runs
             versions = set(client.run(_version).values())
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             cure = "give the address of a running scheduler, whose workers have this package installed"

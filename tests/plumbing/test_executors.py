@@ -156,6 +156,57 @@ def test_shared_data_is_sent_once(cluster):
     assert Heavy.packed > 6
 
 
+def test_shared_data_crosses_the_wire_once_for_each_worker(cluster):
+    """The bytes that scheduler, client and workers write to their connections, for 2 and for 8 runs on two workers."""
+    import distributed
+
+    data = np.random.default_rng(0).bytes(3_000_000)  # which nothing compresses
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.amm.stop()  # it may drop shared data from a worker that has nothing to do for a moment
+        client.run(count_sent)
+        before = count_sent()
+
+        def sent(runs, what):
+            run_all(len_of, {str(i): (what, i) for i in range(runs)}, cluster=cluster.scheduler_address)
+            nonlocal before
+            now = count_sent() + sum(client.run(count_sent).values())
+            before, grown = now, now - before
+            return grown
+
+        before += sum(client.run(count_sent).values())
+        few, many, plain = sent(2, Shared(data)), sent(8, Shared(data)), sent(8, data)
+        assert 2 * len(data) <= few <= many < 3 * len(data) + 1_000_000
+        assert many - few < 1_000_000
+        assert plain > 8 * len(data)
+        client.run(count_sent, False)
+        client.amm.start()
+    count_sent(False)
+
+
+def len_of(data, _):
+    return len(data)
+
+
+def count_sent(counting=True):
+    """The bytes that this process has sent over Dask's connections since it was first asked."""
+    from distributed.comm.tcp import TCP
+
+    if not hasattr(TCP, "plain_write"):
+        TCP.plain_write, TCP.sent = TCP.write, 0
+
+        async def write(self, *args, **options):
+            found = await TCP.plain_write(self, *args, **options)
+            TCP.sent += found
+            return found
+
+        TCP.write = write
+    sent = TCP.sent
+    if not counting:
+        TCP.write = TCP.plain_write
+        del TCP.plain_write, TCP.sent
+    return sent
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_worker_killed_while_it_reports_silences_nobody(tmp_path):
     heard, file = [], str(tmp_path / "dead")
