@@ -101,7 +101,10 @@ SPECIAL = {
     "batch-of-one": "n = 1",
     "depth-zero": "a linear network",
     "exact-tie": "p = C exactly",
-    "no-gradient": "a network whose gradients are all 0",
+    "low-confidence": "C < ½, where the attack may stop before the class is left",
+    "no-gradient": "images whose gradients are all 0",
+    "other-settings": "other settings than the usual ones",
+    "quiet": "no noise",
     "relu-at-zero": "a hidden unit at exactly 0",
     "s-empty": "no attack changes the prediction, so S is empty",
     "saturated": "a network so sure that p is 0 or 1 to rounding",
@@ -109,6 +112,8 @@ SPECIAL = {
     "target-confidence-one": "C = 1, which no step reaches",
     "third-class": "every attack ends in a class that is neither the original nor the target",
     "two-classes": "k = 2",
+    "unmoved": "a success that has not moved",
+    "zero-critic": "a critic whose last layer is 0",
 }
 """What a case of each of the kit's flags is about."""
 

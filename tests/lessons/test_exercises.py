@@ -115,11 +115,11 @@ def nearest(z, away, labels):
         report = here(write(text), BY_NAME["nearest"])
     wrong = [r.case for r in report.results if r.status == "failed"]
     assert report.status == "fail" and wrong and all("no-gradient" in case.flags for case in wrong)
-    assert "(a network whose gradients are all 0)" in hints.told(report)
+    assert "(images whose gradients are all 0)" in hints.told(report)
     text = sheet(BY_NAME["newton"], edits=()).replace("phi / n) * w / n", "phi / n) * w / np.sqrt(n * n - eps)")
     with np.errstate(divide="ignore", invalid="ignore"):
         told = hints.told(here(write(text), BY_NAME["newton"]))
-    assert "nan or infinite for a network whose gradients are all 0" in told
+    assert "nan or infinite for images whose gradients are all 0" in told
 
 
 def test_the_report_names_the_geometry(write):
