@@ -99,6 +99,9 @@ def answer(case: Case, raw: Any, dtype: str) -> dict[str, np.ndarray]:
         got = flatten({name: outputs[name] for name in names})
     except (TypeError, ValueError) as error:
         raise AdapterError(f"{case.call} returned what is neither arrays nor layers of them: {error}") from error
+    for name, right in flat.items():
+        if name not in got and any(other.startswith(f"{name}.") for other in got):
+            raise AdapterError(f"{case.call} returned {name} as a list, expected an array {right.shape}")
     if more := [name for name in got if name not in flat]:
         raise AdapterError(f"{case.call} returned {more[0]} too: expected {', '.join(flat)}")
     for name, right in flat.items():
@@ -107,13 +110,15 @@ def answer(case: Case, raw: Any, dtype: str) -> dict[str, np.ndarray]:
         value = got[name]
         if isinstance(raw, Plain) and right.dtype.kind == "f" and value.dtype.kind in "iuf":
             value = got[name] = value.astype(dtype)
+        wanted = {"f": dtype, "i": "integers", "b": "truth values"}[right.dtype.kind]
+        if value.dtype.kind not in "biuf":
+            raise AdapterError(f"{case.call} returned {name} {_what(value)}, expected {wanted} {right.shape}")
         if value.shape != right.shape:
             hint = ": transposed? W is (in, out)" if value.shape == right.shape[::-1] else ""
             raise AdapterError(f"{case.call} returned {name} of shape {value.shape}, expected {right.shape}{hint}")
         kinds = {"f": "f", "i": "iu", "b": "biuf"}[right.dtype.kind]
         number = value.ndim == 0 and value.dtype == np.float64  # a Python number, whatever the dtype asked
         if value.dtype.kind not in kinds or (right.dtype.kind == "f" and value.dtype != dtype and not number):
-            wanted = {"f": dtype, "i": "integers", "b": "truth values"}[right.dtype.kind]
             raise AdapterError(f"{case.call} returned {name} {_what(value)}, expected {wanted}")
         if bad := int(np.count_nonzero(~np.isfinite(value))):
             empty = "; a mean over an empty S is 0" if "s-empty" in case.flags else ""

@@ -501,7 +501,9 @@ BAD = {
     "hangs": ("        while True: pass", 2, "took longer than 2 s: stopped"),
     "exits": ("        import os; os._exit(7)", 2, "ended its process, with exit code 7"),
     "wrong": ("        return np.ones((len(x), params[-1][1].size))", 1, "FAILED mixed-logits"),
-    "words": ("        return 'no array'", 2, "returned logits of"),
+    "words": ("        return 'no array'", 2, "returned logits = 'no array', expected float64 (8, 4)"),
+    "list": ("        return [[1.0, 2.0], [3.0]]", 2, "returned logits as a list, expected an array (8, 4)"),
+    "nothing": ("        return None", 2, "returned None"),
 }
 
 
