@@ -64,7 +64,7 @@ def verdict(report: Report) -> str:
 def where(report: Report) -> list[str]:
     """Rung 1: where to look."""
     bad = [r for r in report.results if r.status in ("failed", "error") or r.status == "skipped" and not report.undone]
-    lines = list(dict.fromkeys(f"{r.text}{f' for {special([r])}' if r.case.flags else ''}" for r in bad if r.text))[:3]
+    lines = list(dict.fromkeys(f"{r.text}{f'.  {special([r])}' if r.case.flags else ''}" for r in bad if r.text))[:3]
     failed = [r for r in bad if r.status == "failed"]
     if not failed:
         return lines
@@ -79,7 +79,7 @@ def where(report: Report) -> list[str]:
         lines.append(f"{look}Values are right, gradients are not: look for something attached or detached.")
     elif all(flags):
         lines.append(
-            f"{look}Only special cases are wrong ({special(failed)}): what should happen there, and what does?"
+            f"{look}Only special cases are wrong.  {special(failed)}  What should happen there, and what does?"
         )
     elif any(term.startswith("loss-") for term in terms):
         lines.append(f"{look}A value is wrong already, so leave the gradients for later.")
@@ -87,7 +87,7 @@ def where(report: Report) -> list[str]:
         lines.append(f"{look}Read the task and the docstring once more, word for word: what does your code not do?")
     if report.example:
         if any(flags) and not all(flags):
-            lines.append(f"Special cases are among the wrong ones: {special(failed)}.")
+            lines.append(f"Special cases are among the wrong ones.  {special(failed)}")
         lines.append(
             f"No known mistake gives these numbers.  Compute the smallest case that differs, {report.example.case.id}, "
             "by hand: --hint prints its numbers."
@@ -95,32 +95,9 @@ def where(report: Report) -> list[str]:
     return lines
 
 
-SPECIAL = {
-    "absent-class": "a class is predicted for no example",
-    "all-kept": "every attack changes the prediction",
-    "batch-of-one": "n = 1",
-    "depth-zero": "a linear network",
-    "exact-tie": "p = C exactly",
-    "low-confidence": "C < ½, where the attack may stop before the class is left",
-    "no-gradient": "images whose gradients are all 0",
-    "other-settings": "other settings than the usual ones",
-    "quiet": "no noise",
-    "relu-at-zero": "a hidden unit at exactly 0",
-    "s-empty": "no attack changes the prediction, so S is empty",
-    "saturated": "a network so sure that p is 0 or 1 to rounding",
-    "stops-at-once": "p ≥ C from the start, so nothing moves",
-    "target-confidence-one": "C = 1, which no step reaches",
-    "third-class": "every attack ends in a class that is neither the original nor the target",
-    "two-classes": "k = 2",
-    "unmoved": "a success that has not moved",
-    "zero-critic": "a critic whose last layer is 0",
-}
-"""What a case of each of the kit's flags is about."""
-
-
 def special(results: Sequence[Result]) -> str:
-    """What is special about some cases."""
-    return "; ".join(SPECIAL[flag] for flag in sorted({flag for r in results for flag in r.case.flags}))
+    """What is special about some cases, in the kit's words."""
+    return "  ".join(dict.fromkeys(r.case.distinguishes for r in results if r.case.flags))
 
 
 def norms(term: str, failed: Sequence[Result]) -> str:

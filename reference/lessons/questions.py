@@ -23,14 +23,6 @@ def cases(exercise: Exercise) -> list[Case]:
     ]
 
 
-def dead(case: Case) -> Case:
-    """The same question about a network whose weights are 0: its logits differ, and none has a gradient."""
-    params = [(np.zeros_like(W), b) for W, b in case.inputs["params"]]
-    return answered(
-        replace(case, id=f"dead-{case.id}", inputs=case.inputs | {"params": params}, flags=("no-gradient",))
-    )
-
-
 def drawn(count: int, seed: int) -> list[Case]:
     """The smooth cases with `count` new draws of their numbers each, answered by the library itself."""
     rng, found = np.random.default_rng(seed), []
@@ -84,8 +76,7 @@ SMALL = {
 def tiny(case: Case) -> Case:
     """The same question about two inputs, two hidden units, two classes and one image."""
     own = {name: None if case.inputs[name] is None else SMALL[name] for name in case.inputs if name in SMALL}
-    small = replace(case, id=f"by-hand-{case.term}", inputs=case.inputs | own, sizes={}, flags=())
-    return dead(small) if "no-gradient" in case.flags else answered(small)
+    return answered(replace(case, id=f"by-hand-{case.term}", inputs=case.inputs | own, sizes={}, flags=()))
 
 
 def answered(case: Case, answers: Source | None = None) -> Case:
