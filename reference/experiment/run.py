@@ -173,12 +173,16 @@ def pictured(model, x, y) -> dict[str, onp.ndarray]:
     return sheet | {"taken_for": predict(model.logits(shown.last))}
 
 
-def attack_shown(model, x, y) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
-    """The high-confidence attack, C = 0.8, on those of `x` (n, d) that are classified as `y` (n,), where it succeeds.
+def attack_shown(
+    model, x, y, confidence: float | None = SHEET_CONFIDENCE
+) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
+    """The high-confidence attack to `confidence` (None: each image's own), where it succeeds.
+
+    Attacked are those of `x` (n, d) that are classified as `y` (n,).
 
     -> (attacked images (m, d), the classes (m,) that the model takes them for, their labels (m,)).
     """
-    found = high_confidence(model, x, ("true", y), SHEET_CONFIDENCE)
+    found = high_confidence(model, x, ("true", y), confidence)
     rows = found.success & (predict(model.logits(x)) == y)
     return found.images[rows], predict(model.logits(found.images[rows])), y[rows]
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from ..plumbing.command import Parser, answer
-from . import confidence, cost, critic, cycle, kinds, masking, maximum, scale, scarcity, study, survey, unlike
+from . import choices, confidence, cost, critic, cycle, kinds, masking, maximum, scale, scarcity, study, survey, unlike
 
 STUDIES = {
     "cost": cost,
@@ -21,6 +21,7 @@ STUDIES = {
     "max": maximum,
     "kinds": kinds,
     "masking": masking,
+    "choices": choices,
     "scale": scale,
 }
 """By name: a module as `study` describes it."""

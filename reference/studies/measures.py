@@ -42,13 +42,13 @@ def robustness(params: Params, data: Digits, images: int, stand_in: StandIn | No
     return {key: float(value) if onp.isfinite(value) else None for key, value in record.items()}
 
 
-def looks_like(model, x, y, stand_in: StandIn) -> dict[str, float]:
-    """What attacked images (see `attack_shown`) look like: shares of them.
+def looks_like(model, x, y, stand_in: StandIn, confidence: float | None = 0.8) -> dict[str, float]:
+    """What images attacked to `confidence` (see `attack_shown`) look like: shares of them.
 
     -> {looks_like: the class they are taken for, looks_original: the class they were}, each the mean over the
     stand-in's two classifiers; nan if no attack succeeded.
     """
-    images, taken_for, labels = attack_shown(model, x, y)
+    images, taken_for, labels = attack_shown(model, x, y, confidence)
     if not len(images):
         return {"looks_like": onp.nan, "looks_original": onp.nan}
     shares = stand_in.shares(images, taken_for, labels).values()

@@ -1,0 +1,166 @@
+"""Which choices within the training attack matter: the class it aims at, its norm, and how far its gradient reaches?
+
+The method's attack (`plans.DEMO`: nearest class, L2, iterates held constant in the gradient) is changed in one thing
+at a time, all else alike:
+
+    random class         the target is any other class with the same chance
+    likely class         the target is drawn from the softmax without the predicted class
+    full gradient        iterates are differentiated too ("truncated" against "full", see `method.generator`)
+    L∞ attack            steps of smallest largest change, sign(w)·(√ε + φ)/‖w‖₁
+
+Undefended and virtual adversarial training, the critic's best rival, stand beside them.  All attacks of the evaluation
+start from the true label.
+
+Columns: error of all test images; ρ by the strongest attack and, of images that are right, the share that is still
+right under projected gradient with ‖r‖∞ ≤ 0.05.  Kinds, of images that the high-confidence attack moved to C = 0.8: the
+share that the stand-in's two classifiers (see `experiment.standin`) take for the class that the network takes them
+for (II: the image did change) and for the original one (I: it did not), means over the two; and the same where each
+image is moved to the confidence that the network had before the attack, as the paper does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as onp
+from matplotlib.figure import Figure
+
+from ..attacks import Model, strongest
+from ..by_hand.model import from_params
+from ..experiment.evaluate import evaluate
+from ..experiment.figures import BLUE, FONT, MARKERS, ORANGE, caption, plain
+from ..experiment.plans import DEMO
+from ..experiment.standin import StandIn
+from ..experiment.tables import grid
+from ..experiment.train import error, train
+from ..method.numerics import one_hot, predict
+from ..method.perturbations import project
+from ..method.settings import Defence
+from .measures import looks_like
+from .study import DIGIT_SIZES, Records, Size, by_name, digits, entry, mean, told, values
+
+SIZES = DIGIT_SIZES | {"full": Size(DEMO.training, 3, 500)}
+RADIUS = 0.05
+
+METHOD = DEMO.defences["critic"]
+
+
+def attacking(**changes) -> Defence:
+    """The method with this changed in its attack."""
+    return replace(METHOD, generator=replace(METHOD.generator, **changes))
+
+
+CASES = {
+    "the method": METHOD,
+    "random class": attacking(targets="uniform"),
+    "likely class": attacking(targets="softmax"),
+    "full gradient": attacking(gradient="full"),
+    "L∞ attack": attacking(geometry="linf"),
+    "virtual adversarial": DEMO.defences["virtual"],
+    "undefended": DEMO.defences["undefended"],
+}
+
+
+def tasks(size: Size):
+    return [
+        ({"name": name, "seed": seed, "settings": repr((defence, size))}, (defence, size, seed))
+        for seed in range(size.seeds)
+        for name, defence in CASES.items()
+    ]
+
+
+def measure(defence: Defence, size: Size, seed: int) -> dict:
+    data = digits()
+    params = train(data, defence, size.training, seed).params
+    model, (x, y) = from_params(params), (part[: size.images] for part in data.test)
+    stand_in = StandIn(*(part[: 10 * size.images] for part in data.train))
+    shown, own = (looks_like(model, x, y, stand_in, C) for C in (0.8, None))
+    found = {
+        "error": error(params, *data.test),
+        "strongest": evaluate(model, x, y, {"strongest": strongest}).attacks["strongest"].rho,
+        "linf": still_right(model, x, y),
+        **shown,
+        **{f"own_{name}": share for name, share in own.items()},
+    }
+    return {key: float(value) if onp.isfinite(value) else None for key, value in found.items()}
+
+
+def still_right(model: Model, x, y, radius: float = RADIUS, iterations: int = 40) -> float:
+    """Of the images `x` (n, d) classified as `y` (n,), the share that stays so under projected gradient in L∞.
+
+    Each of the steps, of length 2.5·radius/iterations, climbs the margin of the highest rival over the label.
+    """
+    r, fooled = onp.zeros_like(x), onp.zeros(len(x), bool)
+    right = predict(model.logits(x)) == y
+    for _ in range(iterations):
+        z, pull_back = model.linearise(x + r)
+        own = one_hot(y, z.shape[1], z.dtype)
+        rival = one_hot(predict(onp.where(own > 0, -onp.inf, z)), z.shape[1], z.dtype)
+        r = project(r + 2.5 * radius / iterations * onp.sign(pull_back(rival - own)), x, radius, "linf")
+        fooled |= predict(model.logits(x + r)) != y
+    return float(onp.mean(~fooled[right])) if right.any() else onp.nan
+
+
+SHARES = {
+    "looks_like": "II %, C = 0.8", "looks_original": "I %, C = 0.8",
+    "own_looks_like": "II %, own C", "own_looks_original": "I %, own C",
+}  # fmt: skip
+
+
+def table(records: Records) -> str:
+    header = ["attack of training", "error %", "ρ strongest", "right in L∞ %", *SHARES.values()]
+    rows = [
+        [name, entry(group, "error", 1, 100), entry(group, "strongest"), entry(group, "linf", 1, 100)]
+        + [entry(group, key, 0, 100) for key in SHARES]
+        for name, group in by_name(records).items()
+    ]
+    return grid(header, rows)
+
+
+FINDING = "[]"
+
+
+def found(records: Records) -> list[str]:
+    groups = by_name(records)
+    method, uniform, likely, full, linf = (groups[name] for name in list(CASES)[:5])
+    return [
+        *(mean(group, "strongest", 3) for group in (method, uniform, likely)),
+        *(told(method, group, "strongest", "higher", "lower") for group in (uniform, likely)),
+        mean(full, "strongest", 3),
+        told(method, full, "strongest", "higher", "lower"),
+        *(mean(group, "linf", 0, 100) for group in (method, linf)),
+        told(method, linf, "linf", "more", "fewer"),
+        *(mean(group, "strongest", 3) for group in (linf,)),
+        *(mean(groups[name], "looks_original", 0, 100) for name in ("the method", "virtual adversarial", "undefended")),
+    ]
+
+
+def draw(records: Records) -> Figure:
+    figure, groups = Figure(figsize=(13, 5), layout="constrained"), by_name(records)
+    left, right = figure.subplots(1, 2)
+    for (name, group), marker in zip(groups.items(), MARKERS):
+        x, y = 100 * values(group, "error"), values(group, "strongest")
+        (line,) = left.plot(x, y, marker, ms=8, alpha=0.8, label=name)
+        left.plot(x.mean(), y.mean(), marker, ms=13, mfc="none", mec=line.get_color(), mew=1.5)
+    left.set(xlabel="test error (%)", ylabel="ρ by the strongest attack")
+    left.legend(fontsize=FONT - 1, frameon=False)
+    at = onp.arange(len(groups))
+    for key, colour, hatch, shift, text in (
+        ("looks_like", BLUE, "", -0.2, "what the network takes it for (II)"),
+        ("looks_original", ORANGE, "//", 0.2, "what it was (I)"),
+    ):
+        share = [100 * values(group, key).mean() for group in groups.values()]
+        right.barh(at + shift, share, 0.38, color=colour, hatch=hatch, ec="white", label=text)
+    right.set(
+        yticks=at, yticklabels=list(groups), xlabel="attacked images that look like … (%), C = 0.8", xlim=(0, 100)
+    )
+    right.invert_yaxis()
+    right.legend(fontsize=FONT - 1, frameon=False)
+    for ax in (left, right):
+        plain(ax)
+    return caption(
+        figure,
+        "The attack of training, changed in one thing at a time",
+        "Left: one mark per seed, rings are means; better is up and left. Right: what the stand-in's two classifiers "
+        "see in attacked images, means over both and over seeds.",
+    )
