@@ -3,9 +3,9 @@
     python -m reference.experiment.search [--scale demo|full] [--only DEFENCE] [--jobs N] [--cluster ADDRESS]
                                           [--out FOLDER]
 
-Every defence has eight candidates (undefended training, which has no setting, fewer): radii, or for the critic λ and
-C, from too small to too large; at full size also fewer epochs.  All are judged by the same two rules, on means over
-the seeds, ρ being that of the strongest attack from the true label:
+Every defence has nine candidates, eight at full size (undefended training, which has no setting, fewer): radii, or for
+the critic λ and C, from too small to too large; at full size also fewer epochs.  All are judged by the same two rules,
+on means over the seeds, where ρ is that of the strongest attack from the true label:
 
 1. the smallest validation error, on a tie the larger ρ;
 2. the largest ρ among the candidates whose validation error is at most a budget, the same budget for every defence.
@@ -99,18 +99,20 @@ def _full_candidates() -> dict[str, list[tuple[Defence, Training]]]:
 
 
 def _demo_candidates() -> dict[str, list[tuple[Defence, Training]]]:
-    eight: dict[str, list[Defence]] = {
+    nine: dict[str, list[Defence]] = {
         "undefended": [Undefended()],
         "adversarial": [AdversarialTraining(e, "linf") for e in (0.05, 0.1, 0.15, 0.2)]
-        + [AdversarialTraining(e, "l2") for e in (0.5, 0.7, 1.0, 1.5)],
-        "virtual": [VirtualAdversarial(e) for e in (0.35, 0.5, 0.7, 1.0, 1.25, 1.5, 2.0, 2.8)],
-        "margin": [Margin(e) for e in (0.2, 0.35, 0.5, 0.65, 0.8, 1.0, 1.2, 1.6)],
+        + [AdversarialTraining(e, "l2") for e in (0.5, 0.7, 1.0, 1.2, 1.5)],
+        "virtual": [VirtualAdversarial(e) for e in (0.35, 0.5, 0.7, 1.0, 1.25, 1.35, 1.5, 2.0, 2.8)],
+        "margin": [Margin(e) for e in (0.2, 0.35, 0.5, 0.65, 0.72, 0.8, 1.0, 1.2, 1.6)],
         "critic": _critics(
-            LONG.defences["critic"], *((weight, c) for weight in (0.25, 0.5, 1.0, 2.0) for c in ("running", 0.9))
+            LONG.defences["critic"],
+            *((weight, c) for weight in (0.25, 0.5, 1.0, 2.0) for c in ("running", 0.9)),
+            (4.0, "running"),
         ),
-        "multi-step": [MultiStep(e) for e in (0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0)],
+        "multi-step": [MultiStep(e) for e in (0.3, 0.5, 0.65, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0)],
     }
-    return {name: [(d, LONG.training) for d in defences] for name, defences in eight.items()}
+    return {name: [(d, LONG.training) for d in defences] for name, defences in nine.items()}
 
 
 SCALES = {

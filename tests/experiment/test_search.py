@@ -47,7 +47,7 @@ def test_the_candidates_favour_nobody(name_of_scale):
     scale = search.SCALES[name_of_scale]
     assert set(scale.candidates) == set(scale.plan.defences)
     counts = {name: len(set(candidates)) for name, candidates in scale.candidates.items() if name != "undefended"}
-    assert set(counts.values()) == {8}
+    assert len(set(counts.values())) == 1
     for name, candidates in scale.candidates.items():
         for defence, training in candidates:
             assert type(defence) is type(scale.plan.defences[name])
