@@ -34,14 +34,15 @@ def test_the_leads_are_those_of_the_records():
     for name in ("table.json", "table-robust.json"):
         for rival in json.loads((RECORDS / name).read_text(encoding="utf-8"))["over_seeds"].values():
             if "critic_less_this" in rival["strongest"]:
-                found.add("{mean:.3f} [{low:.3f}, {high:.3f}]".format(**rival["strongest"]["critic_less_this"]))
-    said = re.findall(r"[\d.]+ \[[\d.]+, [\d.]+\]", TEXT)
+                lead = "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**rival["strongest"]["critic_less_this"])
+                found.add(lead.replace("-", "−"))
+    said = re.findall(r"[\d.]+ \[[−\d.]+, [\d.]+\]", TEXT)
     assert said and set(said) <= found
 
 
 def test_what_the_gallery_computes():
     failures, tried = doctest.testfile(str(RECORDS / "README.md"), module_relative=False, encoding="utf-8")
-    assert tried == 3 and failures == 0
+    assert tried > 5 and failures == 0
 
 
 def test_what_is_linked_is_there():
