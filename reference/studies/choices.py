@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from ..attacks import Model, strongest
 from ..by_hand.model import from_params
 from ..experiment.evaluate import evaluate
-from ..experiment.figures import BLUE, FONT, MARKERS, ORANGE, caption, plain
+from ..experiment.figures import BLUE, COLOURS, FONT, MARKERS, ORANGE, caption, plain
 from ..experiment.plans import DEMO
 from ..experiment.standin import StandIn
 from ..experiment.tables import grid
@@ -118,31 +118,35 @@ def table(records: Records) -> str:
     return grid(header, rows)
 
 
-FINDING = "[]"
+FINDING = (
+    "By the strongest attack the method reaches ρ = [0.191]; aiming at a random class it reaches [0.183], which is "
+    "[not told apart] from it by three seeds, at a class drawn from the softmax [0.149], which is [lower], and with "
+    "the full gradient [0.186], which is [not told apart]. With steps in L∞ and all else unchanged, training does "
+    "harm: ρ is [0.043], and undefended [0.082]. Of digits attacked to C = 0.8, [24] % still look like the original "
+    "(kind I) with the method, [62] % with virtual adversarial training and [98] % undefended; attacked to the "
+    "confidence that each network had before, as published, [21], [17] and [91] %."
+)
 
 
 def found(records: Records) -> list[str]:
     groups = by_name(records)
-    method, uniform, likely, full, linf = (groups[name] for name in list(CASES)[:5])
-    return [
-        *(mean(group, "strongest", 3) for group in (method, uniform, likely)),
-        *(told(method, group, "strongest", "higher", "lower") for group in (uniform, likely)),
-        mean(full, "strongest", 3),
-        told(method, full, "strongest", "higher", "lower"),
-        *(mean(group, "linf", 0, 100) for group in (method, linf)),
-        told(method, linf, "linf", "more", "fewer"),
-        *(mean(group, "strongest", 3) for group in (linf,)),
-        *(mean(groups[name], "looks_original", 0, 100) for name in ("the method", "virtual adversarial", "undefended")),
-    ]
+    method, *changed, linf, virtual, undefended = (groups[name] for name in CASES)
+    said = [mean(method, "strongest", 3)]
+    for group in changed:
+        said += [mean(group, "strongest", 3), told(method, group, "strongest", "higher", "lower")]
+    said += [mean(group, "strongest", 3) for group in (linf, undefended)]
+    for key in ("looks_original", "own_looks_original"):
+        said += [mean(group, key, 0, 100) for group in (method, virtual, undefended)]
+    return said
 
 
 def draw(records: Records) -> Figure:
     figure, groups = Figure(figsize=(13, 5), layout="constrained"), by_name(records)
     left, right = figure.subplots(1, 2)
-    for (name, group), marker in zip(groups.items(), MARKERS):
+    for (name, group), marker, colour in zip(groups.items(), MARKERS, COLOURS):
         x, y = 100 * values(group, "error"), values(group, "strongest")
-        (line,) = left.plot(x, y, marker, ms=8, alpha=0.8, label=name)
-        left.plot(x.mean(), y.mean(), marker, ms=13, mfc="none", mec=line.get_color(), mew=1.5)
+        left.plot(x, y, marker, color=colour, ms=8, alpha=0.8, label=name)
+        left.plot(x.mean(), y.mean(), marker, ms=13, mfc="none", mec=colour, mew=1.5)
     left.set(xlabel="test error (%)", ylabel="ρ by the strongest attack")
     left.legend(fontsize=FONT - 1, frameon=False)
     at = onp.arange(len(groups))
@@ -156,7 +160,7 @@ def draw(records: Records) -> Figure:
         yticks=at, yticklabels=list(groups), xlabel="attacked images that look like … (%), C = 0.8", xlim=(0, 100)
     )
     right.invert_yaxis()
-    right.legend(fontsize=FONT - 1, frameon=False)
+    right.legend(fontsize=FONT - 1, frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     for ax in (left, right):
         plain(ax)
     return caption(
