@@ -215,6 +215,21 @@ def test_checkpoints_of_another_run_are_refused(capfd, finished):
     assert "training.epochs, training.halve_every" in error
 
 
+def test_what_an_earlier_run_wrote_is_moved_aside(tmp_path):
+    """All of it, each time into a new folder; what somebody else put there stays."""
+    assert demo.moved_aside(tmp_path) is None
+    asides = []
+    for i in range(2):
+        (tmp_path / "checkpoints").mkdir()
+        for name in ("checkpoints/critic-0.npz", "table.md", "mine.txt"):
+            (tmp_path / name).write_text(f"{i}")
+        asides.append(demo.moved_aside(tmp_path))
+    for i, aside in enumerate(asides):
+        found = {str(path.relative_to(aside)): path.read_text() for path in aside.rglob("*.*")}
+        assert found == {"checkpoints/critic-0.npz": f"{i}", "table.md": f"{i}"}
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", *(path.name for path in asides)}
+
+
 @pytest.mark.parametrize(
     "error, status, says",
     [

@@ -37,6 +37,8 @@ Cluster = str | Executor | None
 """Where runs go: None for local processes, "tcp://host:port" of a Dask scheduler, "local:N", or an executor."""
 PATIENCE = 10
 """Seconds in which a scheduler must answer."""
+QUIET = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"}
+"""What a Dask worker of ours leaves out: watching its run a hundred times a second, and its own loop fifty times."""
 WINDOWS = 61
 """The most processes that Windows lets one process wait for."""
 UNGUARDED = 3
@@ -307,7 +309,7 @@ def _dask(address: str, jobs: int | None) -> Iterator[_Place]:
                         host="127.0.0.1",
                         dashboard_address="127.0.0.1:0",
                         silence_logs=logging.CRITICAL,
-                        config={"distributed.worker.profile.enabled": False},
+                        config=QUIET,
                     )
                 else:
                     asyncio.run(_reach(address))

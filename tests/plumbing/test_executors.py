@@ -274,6 +274,26 @@ def test_a_script_that_processes_cannot_import_is_one_line(function, cluster, wh
     assert says in ended.stderr and ended.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "system, found, jobs, runs, at_once",
+    [("linux", 1152, None, 3, 3), ("linux", 2, None, 9, 2), ("win32", 1152, 200, 999, 61)],
+)
+def test_any_number_of_cores_will_do(system, found, jobs, runs, at_once, monkeypatch):
+    """No more processes than there are runs, nor than the system can wait for."""
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(executors, "cores", lambda: found)
+    with executors._place(None, jobs, runs) as place:
+        assert place.jobs == at_once
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
+def test_cores_follow_affinity():
+    code = """import os; from reference.plumbing.process import cores
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(cores())"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.stdout == "1\n"
+
+
 FILES = """
 import resource, sys
 sys.path.insert(0, {root!r})
