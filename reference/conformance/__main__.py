@@ -71,7 +71,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def posed(args: argparse.Namespace) -> dict[str, Case]:
     """{id: case} of the kit, of the file --cases, or of a sheet that holds its own."""
     if args.cases and args.cases.is_dir():
-        return load(args.cases)
+        if not (found := load(args.cases)):
+            raise InputError(f"{args.cases} holds no cases: give a file that --save wrote, or a folder of cases")
+        return found
     return {case.id: case for case in read(args.cases)} if args.cases else load()
 
 
