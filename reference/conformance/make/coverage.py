@@ -123,12 +123,10 @@ def facts(cases: Iterable[Case]) -> dict[str, set[Fact]]:
         for case in cases:
             asks = (chosen(case), *question(case))
             if asks not in shown:
-                right = answer(definitions[asks[0]], case.call, case.inputs)
-                mine = set(arguments(case, right, cases, definitions[asks[0]], done))
+                seen.clear()
+                right = answer(definitions[asks[0]] if asks[0] else watched, case.call, case.inputs)
+                mine = {*seen, *arguments(case, right, cases, definitions[asks[0]], done)}
                 if asks[0] is None:
-                    seen.clear()
-                    answer(watched, case.call, case.inputs)
-                    mine |= seen
                     for what, (call, happens) in OUTCOMES.items():
                         if call == case.call:
                             mine.update(
