@@ -700,10 +700,9 @@ def rebuilt(leaves):
     return [parts[str(i)] for i in range(len(parts))] if "0" in parts else parts
 
 
-def test_the_sheet_is_enough(here):
-    """Answered by our steps by hand from nothing but what is exported, noise and state too, every case passes."""
-    assert call("export", "sheet")[0] == 0
-    inputs, tasks = load_npz(here / "sheet" / "inputs.npz"), json.loads((here / "sheet" / "tasks.json").read_text())
+def answered(sheet):
+    """The sheet's answers by our steps by hand, from nothing but what is exported."""
+    inputs, tasks = load_npz(sheet / "inputs.npz"), json.loads((sheet / "tasks.json").read_text())
 
     def argument(value):
         if isinstance(value, list):
@@ -719,10 +718,33 @@ def test_the_sheet_is_enough(here):
             if "norms" in task["outputs"]:
                 found["norms"] = np.linalg.norm(found["images"] - arguments["x"], axis=1)
             answers |= {f"{id}/{name}": a for name, a in flatten(found).items() if name in task["outputs"]}
-    np.savez(here / "sheet" / "answers.npz", **answers)
+    return answers
+
+
+def test_the_sheet_is_enough(here):
+    """Answered from what is exported, noise and state too, every case passes."""
+    assert call("export", "sheet")[0] == 0
+    np.savez(here / "sheet" / "answers.npz", **answered(here / "sheet"))
     assert call("check", "sheet", "--json", "r.json")[0] == 0
+    tasks = json.loads((here / "sheet" / "tasks.json").read_text())
     asked = sum(all(CHOICES[name][0] == value for name, value in task["requires"].items()) for task in tasks.values())
     assert json.loads((here / "r.json").read_text())["counts"] == {"passed": asked, "skipped": len(tasks) - asked}
+
+
+def test_a_sheet_of_random_networks(here):
+    """Each seed asks others; right answers pass, and one that is off by 1e-6 fails."""
+    inputs = []
+    for sheet, seed in (("one", "7"), ("other", "8")):
+        assert call("export", sheet, "--random", "1", "--seed", seed)[0] == 0
+        inputs.append(next(iter(load_npz(here / sheet / "inputs.npz").values())))
+    assert inputs[0].shape != inputs[1].shape or (inputs[0] != inputs[1]).any()
+    answers = answered(here / "one")
+    np.savez(here / "one" / "answers.npz", **answers)
+    assert call("check", "one", "--json", "r.json")[0] == 0
+    assert json.loads((here / "r.json").read_text())["counts"]["passed"] > 10
+    name = next(name for name in answers if name.endswith("/logits"))
+    np.savez(here / "one" / "answers.npz", **answers | {name: answers[name] + 1e-6})
+    assert call("check", "one")[0] == 1
 
 
 def test_the_runner_needs_numpy_and_the_standard_library_only(here):
