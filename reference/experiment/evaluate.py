@@ -121,10 +121,10 @@ def calibration_error(confidence, right, bins: int = 15) -> float:
 
 
 def check_not_blank(x: onp.ndarray) -> onp.ndarray:
-    """`x` (n, d), no image of which is all zero."""
-    blank = onp.flatnonzero(~x.any(axis=1))
+    """`x` (n, d), no image of which is too dark for ‖r‖/‖x‖."""
+    blank = onp.flatnonzero(x.max(axis=1) < onp.finfo(x.dtype).tiny)  # dividing by less overflows
     if len(blank):
-        raise InputError(f"image {blank[0]} is all zero: ‖r‖/‖x‖ is not defined for it; leave it out")
+        raise InputError(f"image {blank[0]} is all zero, or so near it that ‖r‖/‖x‖ overflows: leave it out")
     return x
 
 

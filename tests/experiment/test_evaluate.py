@@ -233,9 +233,12 @@ def test_an_image_at_the_radius_falls_to_it():
     np.testing.assert_allclose(accuracy, [2 / 3, 2 / 3, 1 / 3, 1 / 3, 0])
 
 
-def test_an_all_zero_image_is_refused():
+@pytest.mark.parametrize("light", [0, 5e-324, 1e-310])
+def test_an_image_too_dark_for_a_ratio_is_refused(light):
     x, y = images()
+    x = x.astype(float)
     x[3] = 0
+    x[3, 0] = light
     with pytest.raises(InputError, match="all zero.*leave it out"):
         evaluate(logits, x, y, {"moves": moves(np.full(12, 0.0))(x)})
     with pytest.raises(InputError, match="all zero"):
