@@ -793,12 +793,15 @@ def test_the_cases_as_tests_of_a_suite(here):
 # Random mode --------------------------------------------------------------------------------------------------
 
 
-def test_random_problems(tmp_path, capsys):
+def test_random_problems(tmp_path, capsys, monkeypatch):
+    """Nothing but what is asked for is left in the working folder."""
+    monkeypatch.chdir(tmp_path)
     right = SimpleNamespace(name="by hand", choices={}, ask=local(ours.by_hand))
     assert random_cases.search(right, 2, 0, "float64", None) == 0
     bent = Bent(scores=lambda critic, x, noise: ours.by_hand.scores(critic, x, noise) + 1e-6)
     wrong = SimpleNamespace(name="bent", choices={}, ask=local(bent))
     assert random_cases.search(wrong, 2, 0, "float64", tmp_path / "smallest.json") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["smallest.json"]
     assert "FAILED scores" in capsys.readouterr().out
     assert call("run", "reference.conformance.adapters.ours:method", "--cases", tmp_path / "smallest.json")[0] == 0
     (case, *_) = read(tmp_path / "smallest.json")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +127,7 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
     from hypothesis import HealthCheck, Phase, assume, given, settings
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
+    from hypothesis.configuration import set_hypothesis_home_dir
     from hypothesis.errors import Flaky
 
     drawn = {name: st.sampled_from(SIZES[name]) for name in "dkn"}
@@ -134,7 +136,8 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
         problem, st.just("random"), **drawn, hidden=widths, inner=widths, seed=st.integers(0, 2**32 - 1)
     )
     smallest, done = [], [0]
-    with Definitions(adapter.choices) as definitions:
+    with Definitions(adapter.choices) as definitions, TemporaryDirectory() as aside:
+        set_hypothesis_home_dir(aside)  # else it leaves a folder where the user works
 
         @seeded(seed)
         @settings(
@@ -161,6 +164,8 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
             check()
         except (AssertionError, Flaky):  # what failed once is reported, whether or not it shrinks
             pass
+        finally:
+            set_hypothesis_home_dir(None)
     if not smallest:
         print(f"{adapter.name}, {dtype}: {done[0]} random problems of seed {seed}, no difference")
         return 0 if done[0] else 3
