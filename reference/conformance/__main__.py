@@ -151,6 +151,8 @@ def run(args: argparse.Namespace) -> int:
     with Command(args.program, args.timeout) if args.program else Live(args.adapter, args.timeout) as adapter:
         if args.random is not None:
             try:
+                import hypothesis  # noqa: F401
+
                 from .make.random_cases import search
             except ImportError as error:
                 raise InputError(
