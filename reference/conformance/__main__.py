@@ -150,14 +150,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("run: give a Python adapter, MODULE[:OBJECT], or --command LINE")
     with Command(args.program, args.timeout) if args.program else Live(args.adapter, args.timeout) as adapter:
         if args.random is not None:
-            try:
-                import hypothesis  # noqa: F401
+            from .make.random_cases import search
 
-                from .make.random_cases import search
-            except ImportError as error:
-                raise InputError(
-                    f"--random needs our definitions: install autograd and hypothesis ({error})"
-                ) from error
             return search(adapter, args.random, args.seed, args.dtype, args.save)
         return conclude(args, calls(adapter.ask, args.dtype), adapter.choices, adapter.name, args.dtype)
 

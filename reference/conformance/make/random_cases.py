@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...errors import InputError
 from ...plumbing.files import write_text
 from ..adapter import CHOICES
 from ..cases import TERMS, VERSION, Case, encode
@@ -124,11 +125,15 @@ def cases(posed: Posed) -> list[Case]:
 
 def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> int:
     """Judge `examples` new problems; print, and save, the smallest that fails -> the exit status."""
-    from hypothesis import HealthCheck, Phase, assume, given, settings
-    from hypothesis import seed as seeded
-    from hypothesis import strategies as st
-    from hypothesis.configuration import set_hypothesis_home_dir
-    from hypothesis.errors import Flaky
+    try:
+        import autograd  # noqa: F401
+        from hypothesis import HealthCheck, Phase, assume, given, settings
+        from hypothesis import seed as seeded
+        from hypothesis import strategies as st
+        from hypothesis.configuration import set_hypothesis_home_dir
+        from hypothesis.errors import Flaky
+    except ImportError as error:
+        raise InputError(f"--random needs our definitions: install autograd and hypothesis ({error})") from error
 
     drawn = {name: st.sampled_from(SIZES[name]) for name in "dkn"}
     widths = st.lists(st.sampled_from(SIZES["width"]), max_size=2)
