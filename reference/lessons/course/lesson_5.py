@@ -87,10 +87,12 @@ gradients = np.concatenate([w, -w])
 batch = (np.linalg.norm(gradients.mean(axis=0)) - 1) ** 2
 print(f"per example {losses.gradient_penalty(gradients)}, per batch {batch}")
 assert losses.gradient_penalty(gradients) == 16 and batch == 1
-D = np.array([[2.0, -2.0]])  # of an attacked 0 that the network takes for a 1: a good 0, says the critic, and a poor 1
+# Of an attacked 0 that the network takes for a 1, the critic says: a good 0, a poor 1.
+D = np.array([[2.0, -2.0]])
 right, by_label = (losses.fake_loss(D, np.array([j])) for j in (1, 0))
 print(f"fake loss by ŷ {right:.3f}, by the label {by_label:.3f}")
-assert np.isclose(right, np.log1p(np.exp(-2))) and np.isclose(by_label, np.log1p(np.exp(2)))
+assert np.isclose(right, np.log1p(np.exp(-2)))
+assert np.isclose(by_label, np.log1p(np.exp(2)))
 
 # %% [markdown]
 # ## Exercise and questions
