@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as onp
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
+from ..errors import InputError
 from .figures import FONT, caption, look, plain
 
 GAINS = {
@@ -21,18 +23,22 @@ GAINS = {
 def on_front(error, gain) -> onp.ndarray:
     """(n,) bool: not dominated, i.e. no other of the n points has error ≤, gain ≥ and one of them strictly.
 
-    A gain of nan, which was not measured, is on no front and dominates nothing.
+    A gain of nan, which was not measured, is on no front and dominates nothing.  `InputError` if there are not as many
+    gains as errors.
     """
     error, gain = onp.asarray(error), onp.asarray(gain)
+    if error.shape != gain.shape or error.ndim != 1:
+        raise InputError(f"errors {error.shape} and gains {gain.shape}: give two lists of the same length")
     no_worse = (error[:, None] <= error) & (gain[:, None] >= gain)  # [i, j]: of i against j
     better = (error[:, None] < error) | (gain[:, None] > gain)
     return ~(no_worse & better).any(axis=0) & ~onp.isnan(gain)
 
 
 def front(results: Sequence[dict], gain: str) -> list[str]:
-    """The labels of the results on the front of error and `gain`, a key of `GAINS`, in their order."""
+    """The labels of the results on the front of error and `gain`, a key of `GAINS`, by error."""
     on = on_front([result["error"] for result in results], [GAINS[gain](result) for result in results])
-    return [result["label"] for result, here in zip(results, on, strict=True) if here]
+    here = [result for result, is_on in zip(results, on, strict=True) if is_on]
+    return [result["label"] for result in sorted(here, key=lambda result: result["error"])]
 
 
 def draw(results: Mapping[str, Sequence[dict]], widest: float, gains: Sequence[str] = tuple(GAINS)) -> Figure:
@@ -59,9 +65,12 @@ def draw(results: Mapping[str, Sequence[dict]], widest: float, gains: Sequence[s
                         ax.plot(*at, "o", ms=15, mfc="none", mec="0.35", mew=1.4)
                         number = re.search(r"[ελ] ([\d.]+)", result["label"])
                         if number:
+                            # On alternate sides, because neighbours on the front may be close.
+                            away, side = ((8, -17), "left") if best.index(result["label"]) % 2 else ((-8, 9), "right")
                             near = {"textcoords": "offset points", "fontsize": FONT - 2, "color": colour}
-                            ax.annotate(number[1], at, (-8, 9), ha="right", **near)
-        ax.margins(x=0.09, y=0.06)
+                            halo = [withStroke(linewidth=3, foreground="white")]
+                            ax.annotate(number[1], at, away, ha=side, path_effects=halo, zorder=4, **near)
+        ax.margins(x=0.13, y=0.07)
         ax.set_xlabel("validation error (%)")
         ax.set_ylabel(gain)
         plain(ax)

@@ -1,9 +1,11 @@
 """The front, by its definition and by known examples; the picture of a search."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference.errors import InputError
 from reference.experiment import fronts
 
 
@@ -13,6 +15,8 @@ def test_known_fronts():
     assert fronts.on_front([1, 1, 1], [2, 2, 1]).tolist() == [True, True, False]  # equals don't dominate each other
     assert fronts.on_front([1, 1, 2], [1, 2, 2]).tolist() == [False, True, False]
     assert fronts.on_front([1, 2, 3], [np.nan, 2, 3]).tolist() == [False, True, True]
+    with pytest.raises(InputError, match="same length"):
+        fronts.on_front([1, 2], [1, 2, 3])
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
