@@ -273,7 +273,7 @@ def test_the_plan_is_what_was_asked_for():
     assert plan("--quick") == SMALL
     p = plan("--defences", "critic,margin", "--seeds", "4", "--side", "28", "--hidden", "30-20", "--epochs", "23")
     assert (list(p.defences), p.seeds, p.side) == (["critic", "margin"], 4, 28)
-    assert p.training == experiment.with_epochs(replace(plans.DEMO.training, hidden=(30, 20)), 23)
+    assert p.training == plans.with_epochs(replace(plans.DEMO.training, hidden=(30, 20)), 23)
     assert plan("--hidden", "linear").training.hidden == ()
     assert demo.arguments([]).out == Path("results")
 

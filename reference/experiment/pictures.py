@@ -14,8 +14,8 @@ from ..experiment import plans
 from ..method.numerics import predict
 from ..method.settings import Undefended
 from . import figures
-from .plans import Experiment
-from .run import SHEET_CONFIDENCE, Outcome, with_epochs
+from .plans import Experiment, with_epochs
+from .run import SHEET_CONFIDENCE, Outcome
 from .tables import NAMES, by_defence
 from .train import train
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..data import toy
+from ..errors import require
 from ..method.settings import (
     AdversarialTraining,
     AdversaryCritic,
@@ -18,6 +19,12 @@ from ..method.settings import (
 )
 
 
+def with_epochs(training: Training, epochs: int) -> Training:
+    """The same recipe for another number of epochs: the learning rate is halved at the same fractions of it."""
+    (epochs,) = require("a whole number, 1 or more", epochs=epochs)
+    return replace(training, epochs=epochs, halve_every=training.halve_every * epochs / max(training.epochs, 1))
+
+
 @dataclass(frozen=True)
 class Experiment:
     """What the demo runs: which digits, defences and sizes, and how much is evaluated."""
@@ -25,6 +32,8 @@ class Experiment:
     training: Training
     defences: dict[str, Defence]
     """By the names that the command line takes."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    """Of the defences that do not train for `training.epochs`."""
     side: int = 14
     """Of the images: 14 or 28."""
     full: bool = False
@@ -49,6 +58,10 @@ class Experiment:
     """Train by the definitions (`method.steps`), not by the steps written out by hand (`by_hand.steps`)."""
     toy_epochs: int = 120
     """Of the two-dimensional toy problem's training."""
+
+    def training_of(self, name: str) -> Training:
+        """How the defence `name` is trained."""
+        return with_epochs(self.training, self.epochs[name]) if name in self.epochs else self.training
 
 
 STUDIED: dict[str, Defence] = {

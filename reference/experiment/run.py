@@ -16,10 +16,9 @@ from ..attacks import carlini_wagner, ddn, deepfool, high_confidence, projected_
 from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params
 from ..data import Digits, Split, load, load_idx
-from ..errors import check_labels, require
+from ..errors import check_labels
 from ..method import steps as definitions
 from ..method.numerics import predict
-from ..method.settings import Training
 from ..plumbing import executors
 from .evaluate import Evaluation, evaluate, from_predicted, measure, robust_accuracy
 from .plans import Experiment
@@ -66,12 +65,6 @@ def digits(side: int, folder: str | Path | None = None, full: bool = False) -> D
     return found
 
 
-def with_epochs(training: Training, epochs: int) -> Training:
-    """The same recipe for another number of epochs: the learning rate is halved at the same fractions of it."""
-    (epochs,) = require("a whole number, 1 or more", epochs=epochs)
-    return replace(training, epochs=epochs, halve_every=training.halve_every * epochs / max(training.epochs, 1))
-
-
 def steps_of(plan: Experiment) -> ModuleType:
     """The module that takes the training steps: the hand-written ones, or the definitions themselves."""
     return definitions if plan.plain else by_hand
@@ -83,9 +76,10 @@ def estimate(plan: Experiment, data: Digits, jobs: int, batches: int = 3) -> str
     few = Split(data.train.x[rows], data.train.y[rows])
     few = data._replace(train=few, validation=few)
     once = replace(plan.training, epochs=1, pretrain_epochs=0)
-    steps = -(-len(data.train.y) // plan.training.batch) * (plan.training.epochs + plan.training.pretrain_epochs)
     seconds = {}
     for name, defence in plan.defences.items():
+        epochs = plan.training_of(name).epochs + plan.training.pretrain_epochs
+        steps = -(-len(data.train.y) // plan.training.batch) * epochs
         began = time.perf_counter()
         train(few, defence, once, steps=steps_of(plan))
         seconds[name] = (time.perf_counter() - began) / batches * steps * plan.seeds
@@ -111,7 +105,8 @@ def run(
     seconds = Seconds()
     progress = None if report is None else partial(report, name, seed)
     with seconds.of("training"):
-        state = train(data, plan.defences[name], plan.training, seed, progress, checkpoint, resume, steps_of(plan))
+        how = plan.training_of(name), seed, progress, checkpoint, resume, steps_of(plan)
+        state = train(data, plan.defences[name], *how)
     return attack(plan, name, seed, state, data, seconds)
 
 

@@ -53,8 +53,8 @@ from ..plumbing.files import content_of, locked, read_json, write_json, write_te
 from . import fronts
 from .evaluate import evaluate
 from .figures import save as save_figure
-from .plans import FULL, LONG, Experiment
-from .run import attack_shown, with_epochs
+from .plans import FULL, LONG, Experiment, with_epochs
+from .run import attack_shown
 from .standin import StandIn
 from .tables import JUDGES, grid
 from .train import train

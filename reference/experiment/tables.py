@@ -169,6 +169,8 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, record: dict) -> 
     """All blocks with their conventions, as Markdown that reads as text.  record: what `as_json` made of the same."""
     first, t = outcomes[0], plan.training
     hidden = "-".join(map(str, t.hidden)) or "linear"
+    others = ", ".join(f"{NAMES[name]} {n}" for name, n in plan.epochs.items() if name in plan.defences)
+    epochs = f"{t.epochs} epochs" + (f" ({others})" if others else "")
     several = f"±: the standard deviation over {plan.seeds} seeds; " if plan.seeds > 1 else "One seed; "
     again = " and seeds" if plan.seeds > 1 else ""
 
@@ -178,7 +180,7 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, record: dict) -> 
     differences = lead(outcomes)
     return "\n".join(
         [
-            f"Measured: {record['data']}, {plan.side}×{plan.side}, classifier {hidden}, {t.epochs} epochs, "
+            f"Measured: {record['data']}, {plan.side}×{plan.side}, classifier {hidden}, {epochs}, "
             f"{len(first.true.labels)} test images, {first.true.confidence.dtype}.",
             f"{several}(±): half the 95 % interval over images.",
             "ρ = mean ‖r‖/‖x‖ over the images on which the attack succeeded, larger is better; "
@@ -260,6 +262,7 @@ def as_json(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> dict:
             "defence": run.defence,
             "seed": run.seed,
             "settings": repr(plan.defences[run.defence]),
+            "epochs": plan.training_of(run.defence).epochs,
             "seconds": run.seconds,
             "from_true_label": evaluation(run.true),
             "from_predicted_label": evaluation(run.predicted),

@@ -36,7 +36,6 @@ from ..by_hand.model import from_params
 from ..data import toy
 from ..experiment import plans
 from ..experiment.figures import BLACK, COLOURS, FONT, GREEN, MARKERS, ORANGE, SKY, caption, plain
-from ..experiment.run import with_epochs
 from ..experiment.standin import StandIn
 from ..experiment.tables import grid
 from ..experiment.train import train
@@ -68,8 +67,8 @@ class Size:
 
 EVERY = (NONE, *CONFIDENCES)
 SIZES = {
-    "quick": Size((NONE, BOUNDARY, "running"), with_epochs(plans.TOY_TRAINING, 3), 1, DIGIT_SIZES["quick"]),
-    "preview": Size(EVERY, with_epochs(plans.TOY_TRAINING, 60), 1, replace(DIGIT_SIZES["preview"], images=100)),
+    "quick": Size((NONE, BOUNDARY, "running"), plans.with_epochs(plans.TOY_TRAINING, 3), 1, DIGIT_SIZES["quick"]),
+    "preview": Size(EVERY, plans.with_epochs(plans.TOY_TRAINING, 60), 1, replace(DIGIT_SIZES["preview"], images=100)),
     "full": Size(EVERY, plans.TOY_TRAINING, 6, DIGIT_SIZES["full"]),
 }
 

@@ -33,7 +33,6 @@ from ..by_hand.model import from_params
 from ..data import Split, toy
 from ..experiment import plans
 from ..experiment.figures import BLACK, FONT, KNOWN, SKY, VERMILLION, caption, look, plain
-from ..experiment.run import with_epochs
 from ..experiment.tables import grid
 from ..experiment.train import error, train
 from ..method.settings import AdversarialTraining, Defence, Margin, Training, Undefended, VirtualAdversarial
@@ -58,7 +57,7 @@ class Size:
 
 RADII = (0.005, 0.01, 0.02, 0.05, 0.1)
 SIZES = {
-    "quick": Size(with_epochs(replace(plans.TOY_TRAINING, pretrain_epochs=2), 4), 1, (0.05,), 100),
+    "quick": Size(plans.with_epochs(replace(plans.TOY_TRAINING, pretrain_epochs=2), 4), 1, (0.05,), 100),
     "preview": Size(plans.TOY_TRAINING, 1, RADII, 1000),
     "full": Size(plans.TOY_TRAINING, 10, RADII, 1000),
 }

@@ -24,8 +24,7 @@ from matplotlib.figure import Figure
 from ..by_hand import steps as by_hand
 from ..data import Split
 from ..experiment.figures import FONT, caption, look, plain
-from ..experiment.plans import DEMO, QUICK, STUDIED
-from ..experiment.run import with_epochs
+from ..experiment.plans import DEMO, QUICK, STUDIED, with_epochs
 from ..experiment.tables import grid
 from ..experiment.train import error, train
 from ..method.settings import Training, Undefended

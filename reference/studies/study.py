@@ -30,7 +30,6 @@ import numpy as onp
 from ..data import load
 from ..experiment import plans
 from ..experiment.figures import save
-from ..experiment.run import with_epochs
 from ..method.settings import Training
 from ..plumbing import executors
 from ..plumbing.command import add_places
@@ -52,9 +51,9 @@ class Size:
 
 
 DIGIT_SIZES = {
-    "quick": Size(with_epochs(plans.QUICK.training, 1), 1, 30),
-    "preview": Size(with_epochs(plans.DEMO.training, 12), 1, 300),
-    "full": Size(with_epochs(plans.DEMO.training, 60), 3, 1000),
+    "quick": Size(plans.with_epochs(plans.QUICK.training, 1), 1, 30),
+    "preview": Size(plans.with_epochs(plans.DEMO.training, 12), 1, 300),
+    "full": Size(plans.with_epochs(plans.DEMO.training, 60), 3, 1000),
 }
 
 

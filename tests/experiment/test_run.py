@@ -14,8 +14,8 @@ from small import TINY
 from reference.data import Split, load
 from reference.errors import DivergenceError, InputError
 from reference.experiment import run as experiment
-from reference.experiment.plans import DEMO
-from reference.experiment.run import estimate, judge_looks, run, run_all, with_epochs
+from reference.experiment.plans import DEMO, with_epochs
+from reference.experiment.run import estimate, judge_looks, run, run_all
 from reference.experiment.standin import StandIn
 from reference.experiment.state import load_checkpoint
 from reference.method.settings import Training, Undefended
@@ -195,6 +195,13 @@ def test_other_epochs_are_the_same_recipe():
     for epochs in (0, -1, 2.5, True):
         with pytest.raises(InputError, match=f"epochs = {epochs}: give a whole number, 1 or more"):
             with_epochs(Training(), epochs)
+
+
+def test_a_defence_may_have_epochs_of_its_own():
+    several = {"undefended": Undefended(), "critic": TINY.defences["critic"]}
+    plan = replace(TINY, defences=several, training=replace(TINY.training, epochs=1), epochs={"undefended": 3})
+    lengths = {name: len(run(plan, name, 0, None, False, None).history) for name in plan.defences}
+    assert lengths["undefended"] - lengths["critic"] == 2
 
 
 def test_the_estimate_scales_with_epochs_and_seeds(monkeypatch):

@@ -10,8 +10,7 @@ import numpy as np
 from reference.attacks import high_confidence
 from reference.by_hand.model import from_params
 from reference.data import toy
-from reference.experiment.plans import TOY_CRITIC, TOY_TRAINING
-from reference.experiment.run import with_epochs
+from reference.experiment.plans import TOY_CRITIC, TOY_TRAINING, with_epochs
 from reference.experiment.train import train
 from reference.lessons import figures
 from reference.lessons.build import figure, show
