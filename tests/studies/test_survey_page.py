@@ -15,6 +15,7 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pi
 from selenium.webdriver import ActionChains, Keys  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -77,7 +78,9 @@ def status(browser):
     return browser.find_element(By.ID, "status").text
 
 
-def where(browser):
+def where(browser, seconds=20):
+    """What the page says of the progress, once it says anything: a page that was loaded anew takes a moment."""
+    WebDriverWait(browser, seconds).until(lambda browser: browser.find_element(By.ID, "progress").text)
     return browser.find_element(By.ID, "progress").text.replace("\n", ", ")
 
 
