@@ -5,7 +5,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from reference.experiment.plans import FULL, STUDIED
+from reference.experiment.plans import STUDIED
+from reference.method.settings import AdversaryCritic
 from reference.studies import scale
 
 VARIES = {"training images": {"images", "epochs"}, "epochs": {"epochs"}, "width": {"width"}, "side": {"side"}}
@@ -30,7 +31,7 @@ def test_every_point_is_trained_with_each_of_its_seeds():
 
 def test_the_critic_is_the_demos_and_the_authors():
     assert scale.defences(scale.BASE)["critic"] == STUDIED["critic"]
-    assert scale.defences(scale.LARGE)["critic"] == FULL.defences["critic"]
+    assert scale.defences(scale.LARGE)["critic"] == AdversaryCritic(hidden=(256, 256))
 
 
 def test_a_lead_is_paired_over_the_images_that_both_attacks_found():
