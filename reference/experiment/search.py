@@ -119,8 +119,8 @@ SCALES = {
     "demo": Scale(LONG, _demo_candidates(), 3, (0.03, 0.04, 0.05)),
     "full": Scale(FULL, _full_candidates(), 1, (0.015, 0.02, 0.03)),
 }
-"""The demo's 5,000 digits at 14×14, at the epochs of `--long`; all of MNIST at 28×28, at those of `--full`, with one seed.
-A hundred epochs, the authors' number, of all candidates would take days."""
+"""The demo's 5,000 digits at 14×14, at the epochs of `--long`; all of MNIST at 28×28, at those of `--full`, with one
+seed.  A hundred epochs, the authors' number, of all candidates would take days."""
 
 
 def label(scale: Scale, name: str, defence: Defence, training: Training) -> str:
