@@ -49,7 +49,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("--list", action="store_true", help="print the cases that would be asked, and stop")
     run.add_argument("--dtype", choices=["float64", "float32"], default="float64")
     run.add_argument("--timeout", type=seconds, default=60, metavar="SECONDS", help="of one call (default: 60)")
-    run.add_argument("--random", type=int, metavar="N", help="N new networks instead (needs autograd and hypothesis)")
+    run.add_argument("--random", type=count, metavar="N", help="N new networks instead (needs autograd and hypothesis)")
     run.add_argument("--seed", type=int, default=0, help="of --random (default: 0)")
     run.add_argument("--save", type=Path, metavar="FILE", help="write the smallest failure of --random as a case file")
     run.add_argument("--cases", type=Path, metavar="FILE", help="ask the cases of a file that --save wrote instead")
@@ -136,8 +136,6 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         print(listing(selected(args)), end="")
         return 0
-    if args.random is not None and args.random < 1:
-        raise InputError(f"--random {args.random}: give a positive number of networks")
     if args.random is None and args.save:
         raise InputError("--save keeps a failure of --random: give --random N too")
     if args.random is not None:

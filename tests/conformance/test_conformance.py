@@ -33,7 +33,7 @@ from reference.conformance.cases import (
 from reference.conformance.diagnose import diagnose
 from reference.conformance.judge import TOLERANCE, Missing, Plain, calls, distance, judge, local
 from reference.conformance.make import coverage, generate, measure, random_cases
-from reference.conformance.make.mistakes import BY_ID, MISTAKES, REWRITES
+from reference.conformance.make.mistakes import BY_ID, MISTAKES, REWRITES, UNSEEN
 from reference.conformance.make.variants import edited, functions, variant, where
 from reference.errors import InputError
 from reference.plumbing.files import load_npz
@@ -91,6 +91,33 @@ def test_mistakes_planted_in_pytorch_are_named(name):
     pytest.importorskip("torch", reason="PyTorch is optional")
     failed, named = measure.planted(measure.PYTORCH[name])
     assert failed and named[0] == name
+
+
+@pytest.mark.parametrize("name", ["last-not-best", "constant-not-bisected"])
+def test_a_worse_search_of_carlini_and_wagner_s_fails(name):
+    (edits,) = (m.edits for m in UNSEEN if m.id == name)
+    with variant(edits) as changed:
+        adapter = changed("conformance.adapters.ours").by_hand
+        assert judged(adapter, cases=[c for c in CASES.values() if c.call == "carlini_wagner"])[0]
+
+
+def test_full_mode_by_hand_is_what_is_declared():
+    """What `measure` plants mistakes of that mode in."""
+    for choice, edit in measure.MADE.items():
+        with variant([edit]) as changed:
+            wrong, _ = judged(changed("conformance.adapters.ours").by_hand, cases=SMOOTH, choices=dict([choice]))
+        assert not wrong
+
+
+def test_what_changes_an_answer_is_told_from_what_does_not(monkeypatch):
+    """A mistake in what is not asked, one in what is, and one that random problems alone show."""
+    monkeypatch.setattr(measure, "NEW", 1)
+    edits = {m.id: m.edits for m in UNSEEN}
+    assert not measure.changes(edits["critic-not-fixed"], measure.OURS, "float64")
+    assert not measure.changes(edits["smooth-decay"], measure.OURS, "float64")
+    assert measure.changes(edits["sum-for-mean"], measure.OURS, "float64")
+    monkeypatch.setattr(measure, "load", dict)
+    assert measure.changes(edits["sum-for-mean"], measure.OURS, "float64")
 
 
 def test_every_mistake_can_be_planted():
@@ -536,7 +563,7 @@ def test_run_a_bad_adapter(here, name):
     [
         ("", ["run", "absent"], "ModuleNotFoundError: No module named 'absent'\n"),
         ("", ["run", "./absent.py"], "there is no such file"),
-        ("class Adapter: pass", ["run", "user", "--random", "0"], "positive number of networks"),
+        ("class Adapter: pass", ["run", "user", "--random", "0"], "--random: 0: give 1 to 1000"),
         ("class Adapter:\n choices = 5", ["run", "./user.py"], "a dict of strings"),
         ("import no_such_library", ["run", "user"], "no_such_library"),
         ("x = 1", ["run", "user"], "no adapter and no Adapter"),

@@ -30,7 +30,7 @@ from ...errors import InputError
 from ..adapter import CHOICES, Adapter
 from ..cases import Case, flatten, tree_map
 from ..judge import distance, question
-from .closed_forms import logits
+from .closed_forms import logits, softmax
 from .generate import SEEN
 from .mistakes import CHOICES_AS_CHANGES
 from .variants import ROOT, Edit, variant
@@ -84,6 +84,15 @@ def _aimed_at(q, a, definitions):
     return np.isin(predicted, definitions.nearest_class(params, q["x"], predicted, "l2"))
 
 
+def _early(q, a, definitions):
+    """Of images that are not yet of their target's class, whether that has the confidence C given."""
+    if q["C"] is None:
+        return []
+    z = logits(q["params"], q["x"])
+    t = definitions.nearest_class(q["params"], q["x"], q["labels"], "l2")
+    return (softmax(z)[np.arange(len(z)), t] >= q["C"])[z.argmax(axis=1) != t]
+
+
 OUTCOMES: dict[str, tuple[str, Callable[[dict, dict, Any], Any]]] = {
     "C is below ½ where the attack moves": ("attack", lambda q, a, _: (q["C"] < 0.5)[a["mask"].any(axis=0)]),
     "the attack ends in its target": (
@@ -98,6 +107,7 @@ OUTCOMES: dict[str, tuple[str, Callable[[dict, dict, Any], Any]]] = {
             _predicted(q["params"], a["images"]) == definitions.nearest_class(q["params"], q["x"], q["labels"], "l2")
         )[a["success"] & (a["images"] != q["x"]).any(axis=1)],
     ),
+    "the high-confidence attack's target has C before it is the highest": ("high_confidence", _early),
     "the box holds a pixel of DeepFool's": ("deepfool", lambda q, a, _: np.isin(a["images"], (0, 1))),
     "the box holds a pixel of the high-confidence attack's": (
         "high_confidence",

@@ -22,7 +22,7 @@ from ...plumbing.command import Parser, answer
 from ...plumbing.files import save_npz, write_text
 from ..adapter import CHOICES
 from ..cases import ARRAYS, FOLDER, TERMS, VERSION, cast, encode, flatten
-from ..judge import distance
+from ..judge import TOLERANCE, distance
 from . import closed_forms
 from .mistakes import BY_ID, CHOICES_AS_CHANGES, MISTAKES, Mistake
 from .problems import ASKS, POOL, PROBLEMS, Given, Problem, build
@@ -35,8 +35,8 @@ STEADY = 5e-5
 """How far float32 may move an answer, relative: half its tolerance."""
 ALIKE = {"state": "training-step", "trajectory": "training-step"}
 """Terms that differ in the outputs only: a mistake is told by either, and kept once."""
-SEEN = 1e-8
-"""How far a mistake must move an answer to be kept with the case, relative."""
+SEEN = TOLERANCE["float64"]
+"""How far a mistake must move an answer to be kept with the case, relative: whatever fails is kept."""
 
 # The library with its constants recorded at θ and replayed elsewhere: a smooth function with the gradient that
 # stop-gradients and straight-through rounding are meant to give.

@@ -298,6 +298,24 @@ def centred(width):
     return change
 
 
+def taken(given):
+    """Labels as f takes the images."""
+    given["labels"] = _predicted(given["params"], given["x"])
+
+
+def steep(given):
+    """Logits so steep that Carlini and Wagner's constant must be far below the first that works."""
+    ((W, b),) = given["params"]
+    given["params"] = [(4096 * W, 4096 * b)]
+    taken(given)
+
+
+def modest(given):
+    """Labels as for `labelled`, and a C that a class may have before it is the highest."""
+    labelled(given)
+    given["C"] = np.full(len(given["labels"]), 0.25)
+
+
 def tiny(given):
     """Gradients so small that Adam's ε counts."""
     scale = 2.0**-26
@@ -472,6 +490,41 @@ PROBLEMS = [
         tolerance=0.02,
     ),
     Problem(
+        "rivals",
+        "A linear network with four classes: the attack's margin is to the highest of the others.",
+        terms("carlini-wagner"),
+        rows=(1, 5, 6, 15, 20, 21),
+        sizes=(5, 4),
+        critic_sizes=(5, 4),
+        change=taken,
+        flags=("linear",),
+        tolerance=0.02,
+    ),
+    Problem(
+        "steep",
+        "A linear network whose logits are thousands apart: the attack must bisect its constant to find the distance.",
+        terms("carlini-wagner"),
+        seed=1,
+        rows=(12, 21, 23, 37, 50, 53),
+        sizes=(5, 2),
+        critic_sizes=(5, 2),
+        change=steep,
+        flags=("linear", "steep"),
+        tolerance=0.02,
+    ),
+    Problem(
+        "close",
+        "Images close to a steep boundary, which the attack crosses more than once: it must keep the nearest image.",
+        terms("carlini-wagner"),
+        seed=1,
+        rows=(22, 45),
+        sizes=(5, 2),
+        critic_sizes=(5, 2),
+        change=steep,
+        flags=("linear", "steep"),
+        tolerance=0.02,
+    ),
+    Problem(
         "stops-at-once",
         "Every p_t ≥ C from the start: nothing moves, and S is empty.",
         terms(*ATTACKED),
@@ -634,6 +687,13 @@ PROBLEMS = [
         terms("high-confidence"),
         change=labelled,
         flags=("given-confidence",),
+    ),
+    Problem(
+        "modest-confidence",
+        "The evaluation's attack with C = ¼: a class may have C and not be the highest, and the attack goes on.",
+        terms("high-confidence"),
+        change=modest,
+        flags=("modest-confidence",),
     ),
     Problem(
         "turning",

@@ -6,7 +6,7 @@ definitions' own answers, since an implementation that is right may differ there
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -186,8 +186,8 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
     return 2 if any(r.status == "error" for r in wrong) else 1
 
 
-def write_random(folder: Path, number: int, seed: int) -> None:
-    """Case files of new problems, with the default choices."""
+def draw(number: int, seed: int) -> Iterator[Posed]:
+    """New problems, with the default choices."""
     rng, done = np.random.default_rng(seed), 0
     with Definitions({}) as definitions:
         while done < number:
@@ -195,8 +195,14 @@ def write_random(folder: Path, number: int, seed: int) -> None:
             hidden, inner = ([int(w) for w in rng.choice(SIZES["width"], rng.integers(3))] for _ in range(2))
             posed = definitions.posed(problem(f"random-{done}", d, k, n, hidden, inner, int(rng.integers(2**32))))
             if posed is not None:
-                write_case_file(folder / f"random-{done}.json", posed, {case.id for case in cases(posed)})
+                yield posed
                 done += 1
+
+
+def write_random(folder: Path, number: int, seed: int) -> None:
+    """A case file of each new problem."""
+    for posed in draw(number, seed):
+        write_case_file(folder / f"{posed.problem.name}.json", posed, {case.id for case in cases(posed)})
 
 
 def write_case_file(path: Path, posed: Posed, ids: set[str]) -> None:
