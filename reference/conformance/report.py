@@ -20,8 +20,8 @@ SHOWN = 12
 
 def terminal(results: Sequence[Result], named: Sequence[str], name: str, dtype: str) -> str:
     """By level: counts, the worst error; then what failed and what it looks like."""
-    special = "".join(f", of {r.case.id} {r.case.tolerance:g}" for r in results if r.case.tolerance and r.got)
-    lines = [f"{name}, {dtype}, tolerance {TOLERANCE[dtype]:g}{special}", ""]
+    special = dict.fromkeys(f", of {r.case.term} {r.case.tolerance:g}" for r in results if r.case.tolerance and r.got)
+    lines = [f"{name}, {dtype}, tolerance {TOLERANCE[dtype]:g}{''.join(special)}", ""]
     lines.append(f"{'level':14s}" + "".join(f"{status:>9s}" for status in STATUSES) + "   worst error")
     for level, title in enumerate(LEVELS):
         mine = [r for r in results if r.case.level == level]

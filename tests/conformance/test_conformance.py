@@ -1,6 +1,7 @@
 """The conformance kit: its cases, its gates, its diagnosis, its command line."""
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -33,7 +34,7 @@ from reference.conformance.cases import (
 from reference.conformance.diagnose import diagnose
 from reference.conformance.judge import TOLERANCE, Missing, Plain, calls, distance, judge, local
 from reference.conformance.make import coverage, generate, measure, random_cases
-from reference.conformance.make.mistakes import BY_ID, MISTAKES, REWRITES, UNSEEN
+from reference.conformance.make.mistakes import BY_ID, CATALOGUE, MISTAKES, REWRITES, UNSEEN
 from reference.conformance.make.variants import edited, functions, variant, where
 from reference.errors import InputError
 from reference.plumbing.files import load_npz
@@ -110,14 +111,15 @@ def test_full_mode_by_hand_is_what_is_declared():
 
 
 def test_what_changes_an_answer_is_told_from_what_does_not(monkeypatch):
-    """A mistake in what is not asked, one in what is, and one that random problems alone show."""
+    """By a case, and by a random problem alone."""
+    monkeypatch.setattr(measure, "unchanged", functools.cache(measure.unchanged.__wrapped__))
     monkeypatch.setattr(measure, "NEW", 1)
-    edits = {m.id: m.edits for m in UNSEEN}
-    assert not measure.changes(edits["critic-not-fixed"], measure.OURS, "float64")
-    assert not measure.changes(edits["smooth-decay"], measure.OURS, "float64")
-    assert measure.changes(edits["sum-for-mean"], measure.OURS, "float64")
-    monkeypatch.setattr(measure, "load", dict)
-    assert measure.changes(edits["sum-for-mean"], measure.OURS, "float64")
+    edits = {m.id: m.edits for m in CATALOGUE}
+    for asked in ({id: c for id, c in CASES.items() if c.problem == "mixed"}, {}):
+        monkeypatch.setattr(measure, "load", lambda: asked)  # noqa: B023
+        assert not measure.changes(edits["critic-not-fixed"], measure.OURS, "float64")
+        assert not measure.changes(edits["smooth-decay"], measure.OURS, "float64")
+        assert measure.changes(edits["critic-slope-0.01"], measure.OURS, "float64")
 
 
 def test_every_mistake_can_be_planted():
@@ -284,7 +286,10 @@ def test_the_cases_cover_the_mathematics():
     assert not missing()
     attack = missing("other-settings-attack")
     assert attack == {f"argument attack.{name}" for name in ("iterations", "overshoot", "eps")}
-    assert missing("given-confidence-high-confidence", "no-gradient-high-confidence") >= {"null high_confidence.C"}
+    given = [f"{problem}-high-confidence" for problem in ("given-confidence", "modest-confidence", "no-gradient")]
+    assert missing(*given) >= {"null high_confidence.C"}
+    early = "outcome the high-confidence attack's target has C before it is the highest"
+    assert missing("modest-confidence-high-confidence") == {early}
     assert "outcome DeepFool ends in the class that was nearest at first" in missing("turning-deepfool")
 
 
