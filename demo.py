@@ -76,7 +76,7 @@ def plan_from(args: argparse.Namespace) -> plans.Experiment:
     plan = getattr(plans, name.upper())
     if args.select == "robustness":
         if plan.full:
-            raise InputError(f"--select robustness was searched at the demo's scale: leave out --{name}")
+            raise InputError(f"--{name} is selected for robustness already: leave out --select robustness")
         plan = replace(plan, defences=plans.ROBUST)
     if args.defences is not None:
         names = [name.strip() for name in args.defences.split(",")]
