@@ -43,7 +43,7 @@ class Adapter(Protocol):
     indicator           backwards, its rounding is the identity; or the whole indicator is a constant
     cycle confidence    gradient flows through conf, the target confidence of the cycle's attack; or not
     cycle norm          ‖x − x_back‖²; or ‖x − x_back‖
-    running confidence  debiased, from 0: see `running_confidence`; or value ← ½·value + ½·batch, from 1, nothing else
+    running confidence  debiased, from 0: see `running_confidence`; or value ← ½·value + ½·batch, from 1; the rest alike
     penalty points      sum of the means over x with label y and x̂ with ŷ; or one mean, over u·x + (1 − u)·x̂ with y
     Adam epsilon        rate·√(1−β2ᵗ)/(1−β1ᵗ)·m/(√v + ε); or rate·(m/(1−β1ᵗ))/(√(v/(1−β2ᵗ)) + ε)
     """
@@ -89,8 +89,9 @@ class Adapter(Protocol):
         self, params: Layers, x: ndarray, targets: ndarray, C: ndarray, iterations: int, overshoot: float, eps: float
     ) -> dict[str, ndarray]:
         """{"trace" (M, n, d), "mask" (M, n)}: x + (1 + o) r after each of the M iterations (the last is x̂), and whether
-        each example moved in it.  Each adds the step taken at x + (1 + o) r to r, times the indicator: the product of
-        round(σ(C − p_t)) so far, 1 until p_t first reaches C.  Geometry "l2"; neither box nor step limit."""
+        each example changed in it (where the step is 0, it did not).  Each adds the step taken at x + (1 + o) r to r,
+        times the indicator: the product of round(σ(C − p_t)) so far, 1 until p_t first reaches C.  Geometry "l2";
+        neither box nor step limit."""
 
     # Levels 3 and 4 ------------------------------------------------- the terms, and the gradient of each, both by name
     def classifier_losses(

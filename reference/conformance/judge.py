@@ -269,9 +269,9 @@ def trajectory(step: Callable[..., Mapping], state, x, y, noise_real, noise_fake
 
 
 def _like(part: Any, name: str, after: Mapping) -> Any:
-    """The entry `name` of a state, in the form of `part`: an answer of text has flat names of layers."""
+    """The entry `name` of a state, in the form of `part`: a number, or layers, by flat names in text."""
     if name in after or not isinstance(part, list):
-        return after[name]
+        return np.asarray(after[name]).item() if isinstance(part, int) and np.ndim(after[name]) == 0 else after[name]
     return [(after[f"{name}.W{i}"], after[f"{name}.b{i}"]) for i in range(len(part))]
 
 

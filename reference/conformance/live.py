@@ -276,9 +276,9 @@ def _serve(pipe, spec: str | Callable[[], Any]) -> None:
 def _plain(value: Any) -> np.ndarray:
     """A leaf of an answer as an array of numbers or text; what is neither is told by its type."""
     array = np.asarray(value)
-    if array.dtype.kind not in "biufU":
-        what = "None" if value is None else f"a {type(value).__name__}"
-        raise AdapterError(f"it returned {what} with dtype {array.dtype}: arrays of numbers are expected")
+    if array.dtype.kind not in "biufU" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
+        what = "None" if value is None else type(value).__name__
+        raise AdapterError(f"it returned {what} of dtype {array.dtype}: arrays of real numbers are expected")
     return array
 
 

@@ -402,7 +402,13 @@ def test_a_trajectory_is_asked_step_by_step(plain):
     def forgetful(**given):
         return right(**given) | {"critic_v": given["state"]["critic_v"]}
 
-    assert asked(right) == "passed" and asked(forgetful) == "failed"
+    def counted(**given):
+        """As from another process: numbers are arrays there, and must come back as the numbers that they were."""
+        steps = [given["state"][name] for name in ("params_t", "critic_t", "steps")]
+        assert [type(step) for step in steps] == [int] * 3
+        return {name: part if isinstance(part, list) else np.asarray(part) for name, part in right(**given).items()}
+
+    assert asked(right) == asked(counted) == "passed" and asked(forgetful) == "failed"
     assert asked(lambda **given: {"params": right(**given)["params"]}) == "skipped"
 
 

@@ -21,6 +21,11 @@ HEAD = "import numpy as np, sys, os\nclass Adapter:\n"
 ADAPTERS = {
     # what it does: (its methods, exit status, what is said)
     "an object": ("    def logits(self, params, x): return np.array([self], dtype=object)", 2, "dtype object"),
+    "long doubles": (
+        "    def logits(self, params, x): return np.zeros(3, np.clongdouble).real",
+        2,
+        f"it returned ndarray of dtype {np.dtype(np.longdouble)}" if np.dtype(np.longdouble).itemsize > 8 else "shape",
+    ),
     "None": ("    def logits(self, params, x): return None", 2, "it returned None"),
     "a float32 number": (
         "    def classifier_losses(self, **given): return {'cross_entropy': np.float32(1)}",
