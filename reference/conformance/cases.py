@@ -53,6 +53,7 @@ TERMS: dict[str, tuple[int, list[str]]] = {
     "virtual-perturbation": (2, ["logits"]),
     **{f"loss-{name}": (3, needs) for name, needs in _LOSSES.items()},
     **{f"gradient-{name}": (4, [f"loss-{name}"]) for name in _LOSSES},
+    "gradient-critic": (4, ["loss-critic", "critic-gradient"]),  # by the chain rule
     "adam": (5, []),
     "training-step": (5, _STEP),
     "state": (5, ["training-step"]),
