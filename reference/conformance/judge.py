@@ -286,7 +286,10 @@ def local(adapter: Any) -> Ask:
             found = getattr(adapter, method)(**inputs)
         except NotImplementedError as error:
             raise Missing(str(error) or f"{method} is not implemented") from error
-        found = deepcopy(found)  # it may hold its own arguments
+        try:
+            found = deepcopy(found)  # it may hold its own arguments
+        except Exception as error:  # a generator, a list that holds itself
+            raise AdapterError(f"{method} returned a {type(found).__name__} that holds more than arrays") from error
         if changed := [name for name in inputs if not _same(inputs[name], before[name])]:
             raise AdapterError(f"{method} changed its argument {changed[0]} in place: work on a copy")
         return found

@@ -113,12 +113,14 @@ class Live(Other):
     def _receive(self, timeout: float, what: str) -> tuple[str, Any]:
         try:
             if self.pipe.poll(timeout):
-                status, content = json.loads(self.pipe.recv_bytes())
+                status, content = json.loads(self.pipe.recv_bytes(2**30))
                 return status, decode(content, {}) if status == "ok" else content
             problem = f"{what} took longer than {timeout:g} s: stopped"
-        except (EOFError, OSError):
-            self.process.join()
+        except (EOFError, OSError, ValueError):
+            self.process.join(1)
             problem = f"{what} ended its process, with exit code {self.process.exitcode}"
+            if self.process.is_alive():
+                problem = f"{what} wrote into the kit's own pipe: stopped"
         self._stop()
         return "error", problem
 
@@ -247,7 +249,10 @@ def _serve(pipe, spec: str | Callable[[], Any]) -> None:
     os.dup2(2, 1)  # whatever it prints, and by whatever way, is no part of the report
 
     def send(status, content):
-        pipe.send_bytes(json.dumps([status, content]).encode())
+        try:
+            pipe.send_bytes(json.dumps([status, content]).encode())
+        except OSError:  # nobody listens, or the adapter has closed it
+            os._exit(1)
 
     with contextlib.redirect_stdout(sys.stderr):
         try:
@@ -266,7 +271,12 @@ def _serve(pipe, spec: str | Callable[[], Any]) -> None:
             except (EOFError, KeyboardInterrupt):
                 return
             try:
-                send("ok", encode(tree_map(_plain, ask(method, inputs))))
+                found = ask(method, inputs)
+                try:
+                    content = encode(tree_map(_plain, found))
+                except RecursionError as error:
+                    raise AdapterError(f"{method} returned a {type(found).__name__} without end") from error
+                send("ok", content)
             except (Missing, AdapterError) as error:
                 send("missing" if isinstance(error, Missing) else "error", clean(error))
             except BaseException as error:
