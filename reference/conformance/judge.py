@@ -84,13 +84,18 @@ def distance(got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) 
 def answer(case: Case, raw: Any, dtype: str) -> dict[str, np.ndarray]:
     """What the adapter returned as flat named arrays like the expected ones, or `Missing`, or `AdapterError`."""
     outputs = dict(raw) if isinstance(raw, Mapping) else {case.call: raw}
-    if "success" in outputs and np.shape(outputs["success"]) == np.shape(case.expected.get("success")):
-        failed = ~np.asarray(outputs["success"], bool)  # any image will do
-        if np.shape(outputs.get("images")) == case.inputs["x"].shape:
-            outputs["images"] = np.array(outputs["images"])
-            outputs["images"][failed] = case.inputs["x"][failed]
-    if "norms" in case.expected and "images" in outputs:
-        outputs["norms"] = np.linalg.norm(np.asarray(outputs["images"]) - case.inputs["x"], axis=1).astype(dtype)
+    success, images = (_array(outputs.get(name)) for name in ("success", "images"))
+    x, norms = case.inputs.get("x"), "norms" in case.expected and "images" in outputs
+    if images is not None and images.shape == x.shape:
+        if success is not None and success.shape == np.shape(case.expected.get("success")):
+            failed = ~success.astype(bool)  # any image will do
+            outputs["images"] = images = images.copy()
+            images[failed] = x[failed]
+        if norms:
+            outputs["norms"] = np.linalg.norm(images - x, axis=1).astype(dtype)
+    elif norms:
+        shape = "" if images is None else f" of shape {images.shape}"
+        raise AdapterError(f"{case.call} returned images{shape}, expected an array of numbers {x.shape}")
     flat = flatten(case.expected)
     names = flat if flat.keys() <= outputs.keys() else case.expected  # an answer of text is flat already
     if absent := [name for name in names if name not in outputs]:
@@ -108,7 +113,8 @@ def answer(case: Case, raw: Any, dtype: str) -> dict[str, np.ndarray]:
         if name not in got:
             raise AdapterError(f"{case.call} returned no {name}: expected a list of layers (W, b)")
         value = got[name]
-        if isinstance(raw, Plain) and right.dtype.kind == "f" and value.dtype.kind in "iuf":
+        loose = "iuf" if isinstance(raw, Plain) else "iu" if right.ndim == 0 else ""  # a mean over nobody may be 0
+        if right.dtype.kind == "f" and value.dtype.kind in loose:
             value = got[name] = value.astype(dtype)
         wanted = {"f": dtype, "i": "integers", "b": "truth values"}[right.dtype.kind]
         if value.dtype.kind not in "biuf":
@@ -125,6 +131,15 @@ def answer(case: Case, raw: Any, dtype: str) -> dict[str, np.ndarray]:
             what = "" if name == case.call else f"{name} with "
             raise AdapterError(f"{case.call} returned {what}{bad} of {value.size} values nan or infinite{empty}")
     return {name: got[name] for name in flat}
+
+
+def _array(value: Any) -> np.ndarray | None:
+    """A value as an array of numbers; None if it is none."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of several lengths
+        return None
+    return array if array.dtype.kind in "biuf" else None
 
 
 def _what(value: np.ndarray) -> str:
@@ -214,7 +229,7 @@ def _result(case: Case, source: Source, dtype: str) -> Result:
     try:
         got = answer(case, source(case), dtype)
     except Missing as error:
-        return Result(case, "skipped", text=clean(error))
+        return Result(case, "skipped", text=clean(error, 200))
     except AdapterError as error:
         return Result(case, "error", text=clean(error))
     error = distance(got, flatten(case.expected))
@@ -261,6 +276,8 @@ def trajectory(step: Callable[..., Mapping], state, x, y, noise_real, noise_fake
         noise = dict(noise_real=noise_real, noise_fake=noise_fake, noise_judge=noise_judge)
         noise = {name: [a[i] for a in layers] for name, layers in noise.items()}
         after = step(state=state, x=x[i], y=y[i], **noise, u=u[i], **rates)
+        if not isinstance(after, Mapping):
+            raise AdapterError("training_step returned no dict: the state after it is expected, by name")
         try:
             state = {name: _like(part, name, after) for name, part in state.items()}
         except KeyError as error:

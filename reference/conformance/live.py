@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -117,7 +118,9 @@ class Live(Other):
                 return status, decode(content, {}) if status == "ok" else content
             problem = f"{what} took longer than {timeout:g} s: stopped"
         except (EOFError, OSError, ValueError):
-            self.process.join(1)
+            until = time.monotonic() + 1
+            while self.process.is_alive() and time.monotonic() < until:  # join would believe what an adapter writes
+                time.sleep(0.01)
             problem = f"{what} ended its process, with exit code {self.process.exitcode}"
             if self.process.is_alive():
                 problem = f"{what} wrote into the kit's own pipe: stopped"
@@ -287,8 +290,8 @@ def _plain(value: Any) -> np.ndarray:
     """A leaf of an answer as an array of numbers or text; what is neither is told by its type."""
     array = np.asarray(value)
     if array.dtype.kind not in "biufU" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
-        what = "None" if value is None else type(value).__name__
-        raise AdapterError(f"it returned {what} of dtype {array.dtype}: arrays of real numbers are expected")
+        what = "None" if value is None else f"{type(value).__name__} of dtype {array.dtype}"
+        raise AdapterError(f"it returned {what}: arrays of real numbers are expected")
     return array
 
 

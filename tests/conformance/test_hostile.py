@@ -26,6 +26,42 @@ ADAPTERS = {
         2,
         f"it returned ndarray of dtype {np.dtype(np.longdouble)}" if np.dtype(np.longdouble).itemsize > 8 else "shape",
     ),
+    "a generator": (
+        "    def logits(self, params, x): return (row for row in x)",
+        2,
+        "logits returned a generator that holds more than arrays",
+    ),
+    "a list without end": (
+        "    def logits(self, params, x):\n        a = []; a.append(a)\n        return a",
+        2,
+        "logits returned a list without end",
+    ),
+    "words into every file": (
+        "    def logits(self, params, x):\n        for f in range(3, 256):\n            try: os.write(f, b'garbage')\n"
+        "            except OSError: pass\n        return x",
+        2,
+        "wrote into the kit's own pipe: stopped",
+    ),
+    "images of another shape": (
+        "    def carlini_wagner(self, params, x, labels): return {'images': x[:, 1:], 'success': x[:, 0] < 2}",
+        2,
+        "carlini_wagner returned images of shape (2, 4), expected an array of numbers (2, 5)",
+    ),
+    "images of words": (
+        "    def carlini_wagner(self, params, x, labels): return {'images': x.astype(str), 'success': x[:, 0] < 2}",
+        2,
+        "carlini_wagner returned images, expected an array of numbers (2, 5)",
+    ),
+    "rows of several lengths": (
+        "    def carlini_wagner(self, params, x, labels): return {'images': [[1.0], [1.0, 2.0]], 'success': [[1], []]}",
+        2,
+        "carlini_wagner returned images, expected an array of numbers (2, 5)",
+    ),
+    "a state that is a list": (
+        "    def training_step(self, **given): return list(given['state'].values())",
+        2,
+        "training_step returned no dict",
+    ),
     "None": ("    def logits(self, params, x): return None", 2, "it returned None"),
     "a float32 number": (
         "    def classifier_losses(self, **given): return {'cross_entropy': np.float32(1)}",
@@ -67,11 +103,14 @@ ADAPTERS = {
 }
 
 
+ASKED = ["mixed-logits", "mixed-loss-cross-entropy", "linear-optimum-carlini-wagner", "trajectory-trajectory"]
+
+
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_an_adapter_with(here, name, capfd):
     methods, status, says = ADAPTERS[name]
     (here / "odd.py").write_text(HEAD + methods)
-    only = ["--only", "mixed-logits", "--only", "mixed-loss-cross-entropy", "--junit", "r.xml"]
+    only = [a for id in ASKED for a in ("--only", id)] + ["--junit", "r.xml"]
     found, out, err = call("run", "odd.py", *only, "--timeout", 20)
     out += capfd.readouterr().out
     assert found == status and says in out + err
@@ -94,6 +133,11 @@ def test_an_adapter_that_never_answers_ends_with_the_kit(here):
         time.sleep(0.02)
     assert not adapter.exists()
     kit.stderr.close()
+
+
+def test_a_mean_over_nobody_may_be_the_integer_0(here):
+    (here / "odd.py").write_text(HEAD + "    def classifier_losses(self, **given): return {'critic': 0}")
+    assert call("run", "odd.py", "--only", "stops-at-once-loss-critic")[0] == 0
 
 
 def test_layers_too_many_are_an_error(here):
