@@ -26,8 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from ...attacks.deepfool import deepfool
 from ...errors import InputError
 from ..adapter import CHOICES, Adapter
+from ..adapters import ours
 from ..cases import Case, flatten, tree_map
 from ..judge import distance, question
 from .closed_forms import logits, softmax
@@ -84,6 +86,13 @@ def _aimed_at(q, a, definitions):
     return np.isin(predicted, definitions.nearest_class(params, q["x"], predicted, "l2"))
 
 
+def _straight(q, a, definitions):
+    """Whether images that end elsewhere than their labels are those of steps to the class that was nearest at first."""
+    first = definitions.nearest_class(q["params"], q["x"], q["labels"], "l2")
+    fixed = deepfool(ours.method.model(q["params"]), q["x"], q["labels"], targets=first).images
+    return (np.abs(fixed - a["images"]).max(axis=1) < 1e-6)[a["success"]]
+
+
 def _early(q, a, definitions):
     """Of images that are not yet of their target's class, whether that has the confidence C given."""
     if q["C"] is None:
@@ -108,6 +117,7 @@ OUTCOMES: dict[str, tuple[str, Callable[[dict, dict, Any], Any]]] = {
         )[a["success"] & (a["images"] != q["x"]).any(axis=1)],
     ),
     "the high-confidence attack's target has C before it is the highest": ("high_confidence", _early),
+    "DeepFool's image is that of steps towards the class that was nearest at first": ("deepfool", _straight),
     "the box holds a pixel of DeepFool's": ("deepfool", lambda q, a, _: np.isin(a["images"], (0, 1))),
     "the box holds a pixel of the high-confidence attack's": (
         "high_confidence",

@@ -705,6 +705,15 @@ PROBLEMS = [
         flags=("turning",),
     ),
     Problem(
+        "anew",
+        "On the way of three images another class becomes the nearest: DeepFool chooses anew in each iteration.",
+        terms("deepfool"),
+        seed=11,
+        rows=(0, 24, 1, 48, 2, 58, 3, 4),
+        change=taken,
+        flags=("anew",),
+    ),
+    Problem(
         "unmoved",
         "One success has not moved: ρ counts it as 0.",
         terms("robustness"),
