@@ -290,7 +290,9 @@ def test_the_cases_cover_the_mathematics():
     assert missing(*given) >= {"null high_confidence.C"}
     early = "outcome the high-confidence attack's target has C before it is the highest"
     assert missing("modest-confidence-high-confidence") == {early}
-    assert "outcome DeepFool ends in the class that was nearest at first" in missing("turning-deepfool")
+    once = "outcome DeepFool's image is that of steps towards the class that was nearest at first"
+    assert missing("anew-deepfool") == {once}
+    assert "outcome DeepFool ends in the class that was nearest at first" in missing("turning-deepfool", "anew-deepfool")
 
 
 # The format ---------------------------------------------------------------------------------------------------

@@ -275,6 +275,17 @@ def saturated(given):
     given["params"] = [*given["params"][:-1], tuple(512 * a for a in given["params"][-1])]
 
 
+def unrounded(given):
+    """Values whose binary digits do not end: all others are short, and whoever rounds those rounds nothing away."""
+    for name in ("x", "value", "value_before", "biased_before", "start"):
+        given[name] = 0.99 * given[name]
+    for name in ("params", "critic"):
+        given[name] = [(0.99 * W, 0.99 * b) for W, b in given[name]]
+    for name in ("noise_real", "noise_fake"):
+        given[name] = [0.99 * a for a in given[name]]
+    nearest_targets(given)
+
+
 def misclassified(given):
     """No image is what its label says; DeepFool has nothing to do."""
     given["labels"] = (_predicted(given["params"], given["x"]) + 1) % len(given["value"])
@@ -615,6 +626,15 @@ PROBLEMS = [
         rows=(18, 29, 22, 10, 45, 37, 54, 6),
         change=set_otherwise,
         flags=("other-settings",),
+    ),
+    Problem(
+        "all-digits",
+        "Numbers whose digits do not end: a noise, an image or a confidence that is rounded on the way is seen.",
+        terms("logits", "scores", "confidence", "attack", "virtual-perturbation", "loss-critic", "loss-cycle")
+        + terms("loss-real", "loss-fake", "loss-penalty"),
+        rows=(16, 36, 27, 8, 44, 23, 53, 4),
+        change=unrounded,
+        flags=("all-digits",),
     ),
     Problem(
         "low-confidence",
