@@ -18,6 +18,8 @@ GAINS = {
     "looks like its target, by a kernel machine (%)": lambda result: 100 * result["looks"][1],
 }
 """What is drawn against error: a number of each of `search.means`' results."""
+FILLS = ("full", "none", "top", "left")
+"""How the marks of a defence's families are filled."""
 
 
 def on_front(error, gain) -> onp.ndarray:
@@ -58,8 +60,8 @@ def draw(results: Mapping[str, Sequence[dict]], widest: float, gains: Sequence[s
             for i, (family, members) in enumerate(families.items()):
                 members = [result for result in members if result["error"] <= widest]
                 x, y = [100 * result["error"] for result in members], [of(result) for result in members]
-                face = {"mfc": "white", "ls": ":"} if i else {"ls": style}
-                ax.plot(x, y, color=colour, marker=marker, ms=6, lw=1.3, label=family, **face)
+                kind = {"fillstyle": FILLS[i % len(FILLS)], "ls": ":" if i else style, "mfcalt": "white"}
+                ax.plot(x, y, color=colour, marker=marker, ms=6, lw=1.3, label=family, **kind)
                 for result, *at in zip(members, x, y, strict=True):
                     if result["label"] in best:
                         ax.plot(*at, "o", ms=15, mfc="none", mec="0.35", mew=1.4)

@@ -58,8 +58,8 @@ def accuracy(outcomes: Sequence[Outcome], plan: Experiment):
         for attack, (radii, _) in group[0].curves.items():
             mean = onp.mean([run.curves[attack][1] for run in group], axis=0)
             curves.setdefault(attack, {})[NAMES[name]] = (radii, mean)
-    few = min(plan.slow_images, plan.test_images)
-    note = f"From the true label; {plan.test_images} test images, Carlini-Wagner and projected gradient {few}."
+    many, few = (min(images, plan.test_images) for images in (plan.fast_images, plan.slow_images))
+    note = f"From the true label; {many} test images, Carlini-Wagner and projected gradient {few}."
     return figures.robust_accuracy(curves, ("projected gradient",), note)
 
 

@@ -41,7 +41,9 @@ class Experiment:
     seeds: int = 1
     """Independent runs: seeds 0, 1, …"""
     test_images: int = 1000
-    """Images of the test split on which DeepFool, DDN and the high-confidence attack run."""
+    """Images of the test split whose error is measured."""
+    fast_images: int = 1000
+    """The first of them, on which DeepFool, DDN and the high-confidence attack run."""
     strongest_images: int = 1000
     """The first of them, on which the strongest attack runs."""
     slow_images: int = 100
@@ -162,6 +164,7 @@ FULL = Experiment(
     side=28,
     full=True,
     seeds=3,
+    test_images=10_000,
     radii=tuple(2 * radius for radius in DEMO.radii),
 )
 """All of MNIST in smaller networks than the authors', the critic with their noise.
@@ -176,7 +179,7 @@ PAPER = replace(
     epochs={},
     defences=FULL.defences | {"critic": AdversaryCritic()},
     seeds=1,
-    test_images=10_000,
+    fast_images=10_000,
 )
 """The authors' sizes and recipe; the radii of the other defences are those of `FULL`."""
 

@@ -140,7 +140,8 @@ def attack(
     )
     fast = {"DeepFool": deepfool, "DDN": ddn, "high-confidence": high_confidence, "strongest": strongest}
     attacks = {attack: seconds.timed(attack, call) for attack, call in (fast | {"Carlini-Wagner": slow}).items()}
-    first = {"Carlini-Wagner": plan.slow_images, "strongest": plan.strongest_images}
+    first = dict.fromkeys(fast, plan.fast_images)
+    first |= {"strongest": plan.strongest_images, "Carlini-Wagner": plan.slow_images}
     true = evaluate(model, x, y, attacks, "true", first)
     predicted = from_predicted(true, model, x, {attack: attacks[attack] for attack in fast})
 
@@ -156,7 +157,8 @@ def attack(
     curves["projected gradient"] = (onp.array([0, *plan.radii]), onp.minimum.accumulate(within))
 
     with seconds.of("pictured attacks"):
-        sheet, attacked = pictured(model, x, y), attack_shown(model, x, y)
+        attacked = attack_shown(model, x[: plan.fast_images], y[: plan.fast_images])
+        sheet = pictured(model, x, y)
     return Outcome(name, seed, state.history, true, predicted, curves, sheet, attacked, {}, seconds, time.time())
 
 

@@ -196,7 +196,8 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, record: dict) -> 
             "",
             *conventions(first.true),
             "- ECE: expected calibration error on all test images, in 15 equal bins of confidence",
-            "- looks: of the test images that are classified right and that the high-confidence attack moves to "
+            f"- looks: of the first {min(plan.fast_images, len(first.true.labels))} test images, as far as they "
+            "are classified right and the high-confidence attack moves them to "
             f"C = {SHEET_CONFIDENCE:g} ({len(first.attacked[2])} of {NAMES[first.defence]}, seed {first.seed}), those "
             "that look like their target: to two classifiers that stand in for people and that no defence ever saw, "
             "in the published rows to people",

@@ -213,3 +213,12 @@ def test_the_plans_are_what_the_shipped_search_chose():
         plan = {"rule 1": plans.DEMO.defences[name], "rule 2": plans.ROBUST[name]}
         chosen = {rule: search.label(scale, name, defence, scale.plan.training) for rule, defence in plan.items()}
         assert chosen == {"rule 1": first["label"], "rule 2": (within[1] or first)["label"]}
+
+
+def test_the_full_plan_is_what_the_full_search_chose():
+    """Rule 2 at its middle budget, epochs included."""
+    scale = search.SCALES["full"]
+    records = search.read(GALLERY / "search-full.json")
+    for name, defence in plans.FULL.defences.items():
+        _, within = search.select(search.means(scale, records, name), scale.budgets)
+        assert search.label(scale, name, defence, plans.FULL.training_of(name)) == within[1]["label"]
