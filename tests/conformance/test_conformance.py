@@ -827,7 +827,8 @@ def test_the_cases_as_tests_of_a_suite(here):
     (here / "small.py").write_text(GOOD.replace("x @ V + c, 0", "x @ V + c, -1"))
     status, out = run_pytest(here)
     assert status == 0 and "1 passed" in out
-    status, out = run_pytest(here, "--adversary-critic", "small.py", "-k", "mixed-logits or depth-zero-logits or mixed-nearest")
+    cases = "mixed-logits or depth-zero-logits or mixed-nearest"
+    status, out = run_pytest(here, "--adversary-critic", "small.py", "-k", cases)
     assert status == 1 and "1 failed, 1 passed, 2 skipped" in out
     assert "FAILED adversary-critic::mixed-logits - error" in out and "no method: nearest_class" in out
     status, out = run_pytest(here, "--adversary-critic", "absent.py")
