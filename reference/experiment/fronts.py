@@ -28,7 +28,10 @@ def on_front(error, gain) -> onp.ndarray:
     A gain of nan, which was not measured, is on no front and dominates nothing.  `InputError` if there are not as many
     gains as errors.
     """
-    error, gain = onp.asarray(error), onp.asarray(gain)
+    try:
+        error, gain = onp.asarray(error, float), onp.asarray(gain, float)
+    except (TypeError, ValueError) as reason:
+        raise InputError(f"errors and gains must be numbers ({reason}): give two lists of the same length") from None
     if error.shape != gain.shape or error.ndim != 1:
         raise InputError(f"errors {error.shape} and gains {gain.shape}: give two lists of the same length")
     no_worse = (error[:, None] <= error) & (gain[:, None] >= gain)  # [i, j]: of i against j

@@ -15,8 +15,9 @@ def test_known_fronts():
     assert fronts.on_front([1, 1, 1], [2, 2, 1]).tolist() == [True, True, False]  # equals don't dominate each other
     assert fronts.on_front([1, 1, 2], [1, 2, 2]).tolist() == [False, True, False]
     assert fronts.on_front([1, 2, 3], [np.nan, 2, 3]).tolist() == [False, True, True]
-    with pytest.raises(InputError, match="same length"):
-        fronts.on_front([1, 2], [1, 2, 3])
+    for error, gain in (([1, 2], [1, 2, 3]), ([[1, 2]], [[1, 2]]), ([1, 2], ["a", "b"]), ([1, [2, 3]], [1, 2])):
+        with pytest.raises(InputError, match="give two lists of the same length"):
+            fronts.on_front(error, gain)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
