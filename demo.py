@@ -91,7 +91,7 @@ def plan_from(args: argparse.Namespace) -> plans.Experiment:
             raise InputError(f"--hidden {args.hidden}: give widths joined by hyphens, like 256-256") from None
         plan = replace(plan, training=replace(plan.training, hidden=hidden))
     if args.epochs is not None:
-        plan = replace(plan, training=plans.with_epochs(plan.training, args.epochs), epochs={})
+        plan = plans.at_epochs(plan, args.epochs)
     plan = replace(plan, plain=args.plain)
     return plans.at_side(replace(plan, seeds=args.seeds or plan.seeds), args.side or plan.side)
 

@@ -274,6 +274,8 @@ def test_the_plan_is_what_was_asked_for():
     p = plan("--defences", "critic,margin", "--seeds", "4", "--side", "28", "--hidden", "30-20", "--epochs", "23")
     assert (list(p.defences), p.seeds, p.side) == (["critic", "margin"], 4, 28)
     assert p.training == plans.with_epochs(replace(plans.DEMO.training, hidden=(30, 20)), 23)
+    third = plan("--full", "--epochs", "60")  # adversarial training keeps its third of the epochs
+    assert third.training_of("critic").epochs == 60 and third.training_of("adversarial").epochs == 20
     assert plan("--hidden", "linear").training.hidden == ()
     assert demo.arguments([]).out == Path("results")
 

@@ -150,6 +150,13 @@ def at_side(plan: Experiment, side: int) -> Experiment:
     return replace(plan, side=side, defences=defences, radii=tuple(radius * scale for radius in plan.radii))
 
 
+def at_epochs(plan: Experiment, epochs: int) -> Experiment:
+    """The plan for another number of epochs; a defence that has its own keeps its share of them."""
+    training = with_epochs(plan.training, epochs)
+    own = {name: max(1, round(epochs * its / plan.training.epochs)) for name, its in plan.epochs.items()}
+    return replace(plan, training=training, epochs=own)
+
+
 FULL = Experiment(
     training=with_epochs(Training(hidden=(256, 256), learning_rate=1e-3), 30),
     defences={
@@ -176,12 +183,11 @@ error of at most 2 %: rule 2 of `python -m reference.experiment.search --scale f
 PAPER = replace(
     FULL,
     training=Training(),
-    epochs={},
+    epochs={"adversarial": 33},
     defences=FULL.defences | {"critic": AdversaryCritic()},
     seeds=1,
-    fast_images=10_000,
 )
-"""The authors' sizes and recipe; the radii of the other defences are those of `FULL`."""
+"""The authors' sizes and recipe.  The other defences' radii are those of `FULL`, and so is the third of the epochs."""
 
 TOY_TRAINING = Training(hidden=(64, 64), pretrain_epochs=10, epochs=120, learning_rate=2e-3)
 """1,200 steps on the 1,000 points of `load()`."""
