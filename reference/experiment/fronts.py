@@ -54,7 +54,7 @@ def draw(results: Mapping[str, Sequence[dict]], widest: float, gains: Sequence[s
     figure = Figure(figsize=(2.5 + 4 * len(gains), 5.6), layout="constrained")
     everything = [result for several in results.values() for result in several]
     for ax, gain in zip(onp.ravel(figure.subplots(1, len(gains))), gains, strict=True):
-        best, of = front(everything, gain), GAINS[gain]
+        best, of, colours = front(everything, gain), GAINS[gain], {}
         for defence, several in results.items():
             colour, style, marker = look(defence, list(results))
             families: dict[str, list[dict]] = {}
@@ -68,14 +68,13 @@ def draw(results: Mapping[str, Sequence[dict]], widest: float, gains: Sequence[s
                 for result, *at in zip(members, x, y, strict=True):
                     if result["label"] in best:
                         ax.plot(*at, "o", ms=15, mfc="none", mec="0.35", mew=1.4)
-                        number = re.search(r"[ελ] ([\d.]+)", result["label"])
-                        if number:
-                            # On alternate sides, because neighbours on the front may be close.
-                            away, side = ((8, -17), "left") if best.index(result["label"]) % 2 else ((-8, 9), "right")
-                            near = {"textcoords": "offset points", "fontsize": FONT - 2, "color": colour}
-                            halo = [withStroke(linewidth=3, foreground="white")]
-                            ax.annotate(number[1], at, away, ha=side, path_effects=halo, zorder=4, **near)
-        ax.margins(x=0.13, y=0.07)
+                        colours[result["label"]] = colour
+        for i, label in enumerate(["on the front, by error:", *(label for label in best if label in colours)]):
+            place = {"xy": (1, 0.12), "xycoords": "axes fraction", "xytext": (-4, 13 * (len(colours) - i))}
+            halo = [withStroke(linewidth=3, foreground="white")]
+            kind = {"textcoords": "offset points", "ha": "right", "fontsize": FONT - 2, "path_effects": halo}
+            ax.annotate(label, **place, **kind, color=colours.get(label, "0.35"))
+        ax.margins(x=0.1, y=0.07)
         ax.set_xlabel("validation error (%)")
         ax.set_ylabel(gain)
         plain(ax)
@@ -85,6 +84,6 @@ def draw(results: Mapping[str, Sequence[dict]], widest: float, gains: Sequence[s
         figure,
         "What each defence gains for its error",
         "Better is up and left. On the front is a candidate that no other beats in one of the two without losing in "
-        "the other; its number is ε, or the critic's λ. Means over seeds, on the validation split; candidates of an "
-        f"error above {100 * widest:g} % are not shown.",
+        f"the other. Means over seeds, on the validation split; candidates of an error above {100 * widest:g} % are "
+        "not shown.",
     )
