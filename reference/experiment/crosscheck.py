@@ -116,7 +116,9 @@ def as_torch(params):
         import foolbox  # noqa: F401
         import torch
     except ImportError as cause:
-        raise InputError(f"{cause}: install the peers with pip install '.[peers]'") from cause
+        raise InputError(
+            f"{cause}: install the peers with pip install '.[peers]', as reference/attacks/README.md says"
+        ) from cause
     torch.set_num_threads(1)
     layers = []
     for W, b in params:
