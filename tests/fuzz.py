@@ -174,7 +174,7 @@ def programs() -> Iterator[dict]:
     with contextlib.ExitStack() as stack:
         for owner, name in ((conformance.Live, "_start"), (experiment, "StandIn")):
             stack.enter_context(mock.patch.object(owner, name))
-        for owner, name in ((executors, "_local"), (bench, "child"), (conformance.Live, "ask")):
+        for owner, name in ((executors, "local"), (bench, "child"), (conformance.Live, "ask")):
             stack.enter_context(mock.patch.object(owner, name, began))
         yield {
             "demo.py": demo.main,

@@ -186,7 +186,7 @@ def check(params, x, y) -> dict:
     pairs = {}
     for our, their in PAIRS:
         both = onp.isfinite(norms[our]) & onp.isfinite(norms[their])
-        apart = onp.abs(norms[our] - norms[their])[both] / norms[their][both]
+        apart = onp.abs(norms[our][both] - norms[their][both]) / norms[their][both]
         pairs[our] = {"peer": their, "images": int(both.sum())}
         pairs[our] |= {"median": float(onp.median(apart)), "largest": float(apart.max())}
 

@@ -47,9 +47,10 @@ from ..method.settings import (
     Undefended,
     VirtualAdversarial,
 )
-from ..plumbing import executors
 from ..plumbing.command import Parser, add_places, answer
+from ..plumbing.executors import Cluster
 from ..plumbing.files import content_of, locked, read_json, write_json, write_text
+from ..plumbing.records import collect
 from . import fronts
 from .evaluate import evaluate
 from .figures import save as save_figure
@@ -218,7 +219,7 @@ def means(scale: Scale, records: Sequence[dict], name: str) -> list[dict]:
 
 
 def search(
-    scale_name: str, out: Path, only: str | None, jobs: int | None = None, cluster: executors.Cluster = None
+    scale_name: str, out: Path, only: str | None, jobs: int | None = None, cluster: Cluster = None
 ) -> list[dict]:
     """Judge the candidates that are not yet in `out`/search-SCALE.json -> all records that it then holds."""
     scale, path = SCALES[scale_name], out / f"search-{scale_name}.json"
@@ -247,7 +248,7 @@ def search(
                 flush=True,
             )
 
-    executors.collect(judge, tasks, kept, save, jobs, cluster)
+    collect(judge, tasks, kept, save, jobs, cluster)
     return kept
 
 

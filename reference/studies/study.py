@@ -3,7 +3,7 @@
 A study is a module.  The first line of its docstring is the question; the rest says how it is answered.  It holds
 
     SIZES                 {"quick": .., "preview": .., "full": ..}, whatever its `tasks` takes
-    tasks(size)           [(about, arguments)]: about is a dict with "name" and "seed", see `executors.collect`
+    tasks(size)           [(about, arguments)]: about is a dict with "name" and "seed", see `records.collect`
     measure(*arguments)   one record of numbers, fit for JSON; runs in a process of its own
     table(records)        text
     FINDING               two or three sentences, written by hand; what was measured stands in square brackets
@@ -31,9 +31,10 @@ from ..data import load
 from ..experiment import plans
 from ..experiment.figures import save
 from ..method.settings import Training
-from ..plumbing import executors
 from ..plumbing.command import add_places
+from ..plumbing.executors import Cluster
 from ..plumbing.files import content_of, read_json, write_json, write_text
+from ..plumbing.records import collect
 
 Records = Sequence[dict]
 CURE = "remove it, or choose another --out"
@@ -70,9 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser, study: ModuleType) -> None:
     add_places(parser)
 
 
-def run(
-    name: str, study: ModuleType, size: str, out: Path, jobs: int | None = None, cluster: executors.Cluster = None
-) -> None:
+def run(name: str, study: ModuleType, size: str, out: Path, jobs: int | None = None, cluster: Cluster = None) -> None:
     """Measure what `out`/`size` does not hold yet, then write NAME.json, NAME.md and NAME.png there and print."""
     tasks, path = study.tasks(study.SIZES[size]), out / size / f"{name}.json"
     records = read(path)["records"] if os.path.lexists(path) else []
@@ -88,7 +87,7 @@ def run(
 
     before = len(records)
     jobs = min(filter(None, (jobs, getattr(study, "JOBS", None))), default=None)
-    records = executors.collect(study.measure, tasks, records, keep, jobs, cluster)
+    records = collect(study.measure, tasks, records, keep, jobs, cluster)
     with content_of(path, "this study's file", CURE) if before else nullcontext():
         found = {"study": name, "size": size, "finding": finding(study, records), "records": records}
         text = f"{question(study)}\n\n{study.table(records)}\n\n{found['finding']}"

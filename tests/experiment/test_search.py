@@ -129,7 +129,7 @@ def test_only_what_is_missing_is_judged_and_kept(tmp_path, monkeypatch, capsys):
     scale = small_scale(seeds=1)
     monkeypatch.setitem(search.SCALES, "demo", scale)
     monkeypatch.setattr(search, "IMAGES", 20)
-    monkeypatch.setattr(search.executors, "collect", in_this_process)
+    monkeypatch.setattr(search, "collect", in_this_process)
     arguments = ["--only", "undefended", "--out", str(tmp_path)]
     assert search.main(arguments) == 0
     first = capsys.readouterr()
@@ -149,7 +149,7 @@ def test_only_what_is_missing_is_judged_and_kept(tmp_path, monkeypatch, capsys):
 
 
 def in_this_process(judge, tasks, kept, save, *_):
-    """`executors.collect` here, where the small scale is known."""
+    """`records.collect` here, where the small scale is known."""
     done = {record["settings"] for record in kept}
     fresh = [about | judge(*arguments) for about, arguments in tasks if about["settings"] not in done]
     if fresh:

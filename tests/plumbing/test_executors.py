@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from reference.errors import InputError
-from reference.plumbing import executors
+from reference.plumbing import clusters, executors, places
 from reference.plumbing.executors import Shared, run_all
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def reports_or_dies_reporting(file, report):
     """Dies the first time, halfway through a message to its parent; or reports a thousand times."""
     if file is not None and not Path(file).exists():
         Path(file).touch()
-        os.write(executors._writer.fileno(), b"\0\0\1\0half")
+        os.write(places._writer.fileno(), b"\0\0\1\0half")
         os.kill(os.getpid(), signal.SIGKILL)
     for i in range(1000):
         report(file, i)
@@ -219,7 +219,7 @@ def test_a_worker_killed_while_it_reports_silences_nobody(tmp_path):
 @pytest.mark.parametrize("address", ["local:0", "local:x", "tcp://127.0.0.1:1", "nonsense://x", ""])
 def test_a_cluster_that_cannot_be_used_is_one_line(address, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(executors, "PATIENCE", 0.5)
+    monkeypatch.setattr(clusters, "PATIENCE", 0.5)
 
     def clients():
         return sum(type(found) is distributed.Client for found in gc.get_objects())
@@ -330,7 +330,7 @@ def test_workers_with_another_version_are_refused(cluster):
 
 def change_version():
     """In a worker: another version of the package, and back."""
-    executors._version, executors._kept = getattr(executors, "_kept", lambda: 1), executors._version
+    clusters._version, clusters._kept = getattr(clusters, "_kept", lambda: 1), clusters._version
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from scipy import stats
 
-from reference.plumbing import executors
+from reference.plumbing.records import collect
 from reference.studies import __main__ as command
 from reference.studies import study
 
@@ -42,7 +42,7 @@ def test_a_study_runs_in_its_quickest_setting(name, tmp_path, capsys):
 def test_a_record_is_a_function_of_settings_and_seed(name):
     """But for times: here as in a process of its own."""
     tasks = STUDIES[name].tasks(STUDIES[name].SIZES["quick"])[-1:]
-    (there,) = executors.collect(STUDIES[name].measure, tasks, [], lambda _: None, 1)
+    (there,) = collect(STUDIES[name].measure, tasks, [], lambda _: None, 1)
     here = json.loads(json.dumps(STUDIES[name].measure(*tasks[0][1])))
     assert here and here == {key: there[key] for key in here}
 
