@@ -61,21 +61,6 @@ class Robustness:
         """The fraction of images on which the attack succeeded."""
         return float(onp.mean(self.success))
 
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """A bootstrap interval of `rho` over images: percentiles of 2,000 resamples, always the same ones; nan
-        if fewer than two attacks succeeded."""
-        from scipy import stats  # slow to import, and a process that only attacks does not need it
-
-        found = self.ratios[self.success].astype(float)
-        if len(found) < 2:
-            return float("nan"), float("nan")
-        if onp.ptp(found) == 0:  # SciPy finds no interval of equal values
-            return self.rho, self.rho
-        interval = stats.bootstrap(
-            (found,), onp.mean, n_resamples=2000, batch=100, confidence_level=level, method="percentile", rng=0
-        ).confidence_interval
-        return float(interval.low), float(interval.high)
-
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -215,7 +215,8 @@ def run_all(
     """
     stand_in = StandIn(*digits(plan.side, folder, plan.full).train)  # if there is no room for it, this fails now
     waiting = [(name, seed) for seed in range(plan.seeds) for name in plan.defences]
-    waiting.sort(key=lambda task: task[0] != "critic")  # it takes longest: nothing waits for it at the end
+    slow = "critic", "multi-step"  # they take longest, and go first, so that no core waits for them at the end
+    waiting.sort(key=lambda task: slow.index(task[0]) if task[0] in slow else len(slow))
     source = folder
     if folder is not None and cluster is not None:
         source = digits(plan.side, folder, plan.full)

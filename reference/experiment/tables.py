@@ -46,8 +46,8 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), rule, *map(line, rows)])
 
 
-def interval(values: onp.ndarray, seeds: bool = False, level: float = 0.95) -> tuple[float, float]:
-    """A bootstrap interval of a mean: percentiles of 2,000 resamples, always the same ones.
+def interval(values: onp.ndarray, seeds: bool = False) -> tuple[float, float]:
+    """A 95 % bootstrap interval of a mean: percentiles of 2,000 resamples, always the same ones.
 
     values: (seeds, n), one an image, nan where there is none; the mean is taken over the images, then over the seeds.
     Images are drawn anew, the same for every seed; `seeds` draws the seeds anew, too.  nan for fewer than two images,
@@ -66,7 +66,7 @@ def interval(values: onp.ndarray, seeds: bool = False, level: float = 0.95) -> t
         if seeds:
             each = onp.take_along_axis(each, rng.integers(s, size=(s, 100)), axis=0)
         means.append(each.mean(axis=0))
-    low, high = onp.nanquantile(onp.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    low, high = onp.nanquantile(onp.concatenate(means), [0.025, 0.975])
     return float(low), float(high)
 
 

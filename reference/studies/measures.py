@@ -13,6 +13,7 @@ from ..data import Digits, Split, toy
 from ..experiment.evaluate import Evaluation, evaluate
 from ..experiment.run import attack_shown
 from ..experiment.standin import StandIn
+from ..experiment.tables import interval, ratios
 from ..method import losses, objectives, steps
 from ..method.network import Params, logits
 from ..method.numerics import predict
@@ -34,7 +35,7 @@ def robustness(params: Params, data: Digits, images: int, stand_in: StandIn | No
     low, high = whole.error_interval()
     record = {"error": whole.error, "error_half": (high - low) / 2}
     for name, attack in found.attacks.items():
-        low, high = attack.interval()
+        low, high = interval(ratios([attack]))
         record |= {name: attack.rho, f"{name}_half": (high - low) / 2}
     record["success"] = found.attacks["high_confidence"].success_rate
     if stand_in is not None:
