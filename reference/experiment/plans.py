@@ -186,6 +186,7 @@ PAPER = replace(
     epochs={"adversarial": 33},
     defences=FULL.defences | {"critic": AdversaryCritic()},
     seeds=1,
+    strongest_images=500,
 )
 """The authors' sizes and recipe.  The other defences' radii are those of `FULL`, and so is the third of the epochs."""
 
