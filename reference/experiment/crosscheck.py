@@ -212,11 +212,13 @@ def as_markdown(record: dict) -> str:
     networks = record["networks"]
     first = next(iter(networks.values()))
     names = [NAMES.get(name, name) for name in networks]
+    fewest, most = (f(n["images"] for n in networks.values()) for f in (min, max))
+    images = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     lines = [
         "# Our attacks beside other libraries'",
         "",
-        f"The networks are those of `{record['source']}`.  Each is attacked on the first {first['images']} test images "
-        "that it classifies right, in L2, box [0, 1], float32, one thread.  Versions: "
+        f"The networks are those of `{record['source']}`.  Each is attacked on the first {images} test images that it "
+        "classifies right, in L2, box [0, 1], float32, one thread.  Versions: "
         + ", ".join(f"{name} {version}" for name, version in record["versions"].items())
         + ".  Made by `python -m reference.experiment.crosscheck`.",
         "",
