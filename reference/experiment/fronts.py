@@ -69,11 +69,11 @@ def draw(results: Mapping[str, Sequence[dict]], widest: float, gains: Sequence[s
                     if result["label"] in best:
                         ax.plot(*at, "o", ms=15, mfc="none", mec="0.35", mew=1.4)
                         colours[result["label"]] = colour
-        for i, label in enumerate(["on the front, by error:", *(label for label in best if label in colours)]):
-            place = {"xy": (1, 0.12), "xycoords": "axes fraction", "xytext": (-4, 13 * (len(colours) - i))}
-            halo = [withStroke(linewidth=3, foreground="white")]
-            kind = {"textcoords": "offset points", "ha": "right", "fontsize": FONT - 2, "path_effects": halo}
-            ax.annotate(label, **place, **kind, color=colours.get(label, "0.35"))
+        listed = ["on the front, by error:", *(label for label in best if label in colours)]
+        text = {"fontsize": FONT - 2, "path_effects": [withStroke(linewidth=3, foreground="white")], "ha": "right"}
+        for line, label in enumerate(reversed(listed)):
+            place = {"xy": (1, 0.12), "xycoords": "axes fraction", "xytext": (-4, 13 * line)}
+            ax.annotate(label, **place, textcoords="offset points", color=colours.get(label, "0.35"), **text)
         ax.margins(x=0.1, y=0.07)
         ax.set_xlabel("validation error (%)")
         ax.set_ylabel(gain)

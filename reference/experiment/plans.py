@@ -181,14 +181,14 @@ error of at most 2 %: rule 2 of `python -m reference.experiment.search --scale f
 """
 
 PAPER = replace(
-    FULL,
+    at_epochs(FULL, 100),
     training=Training(),
-    epochs={"adversarial": 33},
     defences=FULL.defences | {"critic": AdversaryCritic()},
     seeds=1,
     strongest_images=500,
 )
-"""The authors' sizes and recipe.  The other defences' radii are those of `FULL`, and so is the third of the epochs."""
+"""The authors' sizes and recipe.  The other defences have the radii of `FULL`, and adversarial training stops after a
+third of the epochs, as it does there."""
 
 TOY_TRAINING = Training(hidden=(64, 64), pretrain_epochs=10, epochs=120, learning_rate=2e-3)
 """1,200 steps on the 1,000 points of `load()`."""
