@@ -1,7 +1,7 @@
 """Train six defences on real digits, attack each, and show how robust they became.
 
 python demo.py                      14×14 digits, one seed: a table and pictures under results/
-python demo.py --long               more epochs, three seeds: the table of the README
+python demo.py --long               more epochs, three seeds
 python demo.py --quick              seconds, to see that everything works
 """
 
@@ -39,7 +39,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="tiny networks, few images: seconds, to see that it works")
-    size.add_argument("--long", action="store_true", help="more epochs, three seeds: the README's table, ≤ 30 minutes")
+    size.add_argument("--long", action="store_true", help="more epochs, three seeds: about 20 minutes")
     size.add_argument(
         "--full", action="store_true", help="all of MNIST at 28×28, 256-256; first says how long it takes"
     )

@@ -1,4 +1,4 @@
-"""Carlini & Wagner's L2 attack, untargeted: minimise ‖x' − x‖² + c·[margin]₊ and search for the smallest c that works.
+"""Carlini & Wagner's L2 attack: minimise ‖x' − x‖² + c·[margin]₊ and search for the smallest c that works.
 
 Source: Carlini & Wagner, IEEE S&P 2017: attack f₆, the change of variables x' = (tanh w + 1)/2, Adam, binary search.
 """

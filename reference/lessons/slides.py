@@ -19,7 +19,7 @@ from ..studies import study
 from .build import HERE, lessons, markdown, run
 
 SOURCE = HERE / "course/slides.md"
-TABLE = HERE.parent / "gallery/table.json"
+TABLE = HERE.parent / "gallery/table-paper.json"
 
 
 def lesson(number: int) -> SimpleNamespace:
@@ -50,14 +50,16 @@ def rival(attack: str = "strongest") -> str:
     return "{mean:.4f}, with a 95 % interval from {low:.4f} to {high:.4f}".format(**found).replace("-", "−")
 
 
-def seeds() -> int:
-    """How many runs of each defence are in the table."""
-    return len(record()["runs"]) // len(record()["over_seeds"])
+def size() -> str:
+    """What the table was measured on."""
+    found = record()
+    epochs, seeds = max(run["epochs"] for run in found["runs"]), len(found["runs"]) // len(found["over_seeds"])
+    return f"{found['side']}×{found['side']} pixels, {epochs} epochs, {seeds} seed{'s' * (seeds > 1)}"
 
 
 def filled(text: str) -> str:
     """The text with every `{{expression}}` replaced by its value."""
-    names = {"lesson": lesson, "finding": finding, "short_table": short_table, "rival": rival, "seeds": seeds}
+    names = {"lesson": lesson, "finding": finding, "short_table": short_table, "rival": rival, "size": size}
     names |= {"np": onp, "NAMES": NAMES}
     return re.sub(r"\{\{(.+?)\}\}", lambda found: str(eval(found[1], names)), text, flags=re.DOTALL)
 
