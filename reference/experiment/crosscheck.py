@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
     process.begin()  # before NumPy is imported
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from .state import load_checkpoint
 from .tables import NAMES, grid
 
 RADII = (0.5, 1.0, 1.5, 2.0)
+"""At 14×14; lengths grow with the side, as the images' own norms do."""
 PAIRS = (
     ("DeepFool, Foolbox's rules", "DeepFool (Foolbox)"),
     ("DeepFool, ART's rules", "DeepFool (ART)"),
@@ -192,7 +194,7 @@ def check(params, x, y) -> dict:
 
     best = onp.min([norms[name] for name in STRONG], axis=0)
     robust = {}
-    for radius in RADII:
+    for radius in onp.array(RADII) * math.isqrt(x.shape[1]) / 14:
         found = projected_gradient(from_params(params), x, ("true", y), radius, restarts=1, targets="all")
         steps = ~found.success
         robust[f"{radius:g}"] = {
@@ -278,9 +280,12 @@ def main(argv: list[str] | None = None) -> int:
         as_torch(states[next(iter(states))])
         packages = ("torch", "foolbox", "adversarial-robustness-toolbox", "adv-lib", "numpy")
         versions = {package: metadata.version(package) for package in packages}
-        record = {"source": "python demo.py", "versions": versions, "networks": {}}
+        pixels, *hidden = (len(W) for W, _ in next(iter(states.values())))
+        side = math.isqrt(pixels)
+        test = load(side, full=side == 28).test  # no network was trained on these
+        source = f"demo.py at {side}×{side}, classifier {'-'.join(map(str, hidden))}"
+        record = {"source": source, "versions": versions, "networks": {}}
         for name, params in states.items():
-            test = load(14 if len(params[0][0]) == 196 else 28).test
             rows = onp.flatnonzero(predict(logits(params, test.x)) == test.y)[:images]
             record["networks"][name] = check(params, test.x[rows], test.y[rows])
             write_json(args.out.with_suffix(".json"), record)
