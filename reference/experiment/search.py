@@ -3,8 +3,8 @@
     python -m reference.experiment.search [--scale demo|full] [--only DEFENCE] [--jobs N] [--cluster ADDRESS]
                                           [--out FOLDER]
 
-Every defence has nine candidates, eight at full size (undefended training, which has no setting, fewer): radii, or for
-the critic λ and C, from too small to too large; at full size also fewer epochs.  All are judged by the same two rules,
+Every defence has nine candidates (undefended training, which has no setting, fewer): radii, or for the critic λ and C,
+from too small to too large; at full size also fewer epochs.  All are judged by the same two rules,
 on means over the seeds, where ρ is that of the strongest attack from the true label:
 
 1. the smallest validation error, on a tie the larger ρ;
@@ -80,22 +80,30 @@ def _critics(base: AdversaryCritic, *cases: tuple[float, str | float]) -> list[A
 
 
 def _full_candidates() -> dict[str, list[tuple[Defence, Training]]]:
-    """Six at 30 epochs; and two of them, the middle ones, at 10."""
-    long, short = with_epochs(FULL.training, 30), with_epochs(FULL.training, 10)
+    """Seven at 30 epochs and two of the middle ones at 10; single-step training, which does best with few, also at 5."""
+    thirty, ten, five = (with_epochs(FULL.training, epochs) for epochs in (30, 10, 5))
     c = "running"
-    six: dict[str, list[Defence]] = {
+    at_thirty: dict[str, list[Defence]] = {
+        "undefended": [Undefended()],
         "adversarial": [AdversarialTraining(e, "l2") for e in (1.0, 1.4, 2.0)]
         + [AdversarialTraining(e, "linf") for e in (0.1, 0.05, 0.2)],
-        "virtual": [VirtualAdversarial(e) for e in (0.7, 1.0, 1.4, 2.0, 2.5, 3.0)],
-        "margin": [Margin(e) for e in (0.5, 0.7, 1.0, 1.2, 1.5, 2.2)],
-        "critic": _critics(FULL.defences["critic"], (0.25, c), (0.5, 0.9), (0.5, c), (1.0, c), (1.0, 0.9), (2.0, c)),
-        "multi-step": [MultiStep(e) for e in (0.7, 1.0, 1.5, 2.0, 2.5, 3.0)],
+        "virtual": [VirtualAdversarial(e) for e in (0.7, 1.0, 1.4, 2.0, 2.2, 2.5, 3.0)],
+        "margin": [Margin(e) for e in (0.5, 0.7, 1.0, 1.2, 1.5, 1.7, 2.2)],
+        "critic": _critics(
+            FULL.defences["critic"], (0.125, c), (0.25, c), (0.5, 0.9), (0.5, c), (1.0, c), (1.0, 0.9), (2.0, c)
+        ),
+        "multi-step": [MultiStep(e) for e in (0.7, 1.0, 1.5, 2.0, 2.1, 2.5, 3.0)],
     }
-    middle = {"adversarial": (1, 3)}
-    found = {"undefended": [(Undefended(), long), (Undefended(), short)]}
-    for name, defences in six.items():
-        found[name] = [(d, long) for d in defences]
-        found[name] += [(defences[i], short) for i in middle.get(name, (2, 3))]
+    at_ten: dict[str, list[Defence]] = {
+        "undefended": [Undefended()],
+        "adversarial": [AdversarialTraining(1.4, "l2"), AdversarialTraining(0.1, "linf")],
+        "virtual": [VirtualAdversarial(1.4), VirtualAdversarial(2.0)],
+        "margin": [Margin(1.0), Margin(1.2)],
+        "critic": _critics(FULL.defences["critic"], (0.5, c), (1.0, c)),
+        "multi-step": [MultiStep(1.5), MultiStep(2.0)],
+    }
+    found = {name: [(d, thirty) for d in at_thirty[name]] + [(d, ten) for d in at_ten[name]] for name in at_thirty}
+    found["adversarial"].append((AdversarialTraining(1.4, "l2"), five))
     return found
 
 
