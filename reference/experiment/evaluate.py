@@ -168,7 +168,8 @@ def from_predicted(true: Evaluation, model, x: onp.ndarray, attacks: Mapping[str
     The two conventions differ on misclassified images only, so these alone are attacked anew.
     """
     wrong = onp.flatnonzero(true.predicted != true.labels)
-    anew = evaluate(model, x[wrong], true.labels[wrong], attacks, "predicted").attacks if len(wrong) else {}
+    few = {name: max(1, int(onp.sum(wrong < len(true.attacks[name].ratios)))) for name in attacks}
+    anew = evaluate(model, x[wrong], true.labels[wrong], attacks, "predicted", few).attacks if len(wrong) else {}
     found = {}
     for name in attacks:
         values = {key: value.copy() for key, value in vars(true.attacks[name]).items() if key != "convention"}

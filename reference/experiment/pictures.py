@@ -58,9 +58,10 @@ def accuracy(outcomes: Sequence[Outcome], plan: Experiment):
         for attack, (radii, _) in group[0].curves.items():
             mean = onp.mean([run.curves[attack][1] for run in group], axis=0)
             curves.setdefault(attack, {})[NAMES[name]] = (radii, mean)
-    many, few = (min(images, plan.test_images) for images in (plan.fast_images, plan.slow_images))
-    note = f"From the true label; {many} test images, Carlini-Wagner and projected gradient {few}."
-    return figures.robust_accuracy(curves, ("projected gradient",), note)
+    attacked = {name: len(found.ratios) for name, found in outcomes[0].true.attacks.items()}
+    attacked["projected gradient"] = min(plan.slow_images, plan.test_images)
+    counts = ", ".join(f"{name} {images:,}" for name, images in attacked.items())
+    return figures.robust_accuracy(curves, ("projected gradient",), f"From the true label.  Test images: {counts}.")
 
 
 def training(runs: dict[str, Outcome]):

@@ -41,9 +41,9 @@ class Experiment:
     seeds: int = 1
     """Independent runs: seeds 0, 1, …"""
     test_images: int = 1000
-    """Images of the test split whose error is measured."""
+    """Images of the test split whose error is measured, and which DeepFool and DDN attack."""
     fast_images: int = 1000
-    """The first of them, on which DeepFool, DDN and the high-confidence attack run."""
+    """The first of them, on which the high-confidence attack runs."""
     strongest_images: int = 1000
     """The first of them, on which the strongest attack runs."""
     slow_images: int = 100

@@ -140,8 +140,11 @@ def attack(
     )
     fast = {"DeepFool": deepfool, "DDN": ddn, "high-confidence": high_confidence, "strongest": strongest}
     attacks = {attack: seconds.timed(attack, call) for attack, call in (fast | {"Carlini-Wagner": slow}).items()}
-    first = dict.fromkeys(fast, plan.fast_images)
-    first |= {"strongest": plan.strongest_images, "Carlini-Wagner": plan.slow_images}
+    first = {
+        "high-confidence": plan.fast_images,
+        "strongest": plan.strongest_images,
+        "Carlini-Wagner": plan.slow_images,
+    }
     true = evaluate(model, x, y, attacks, "true", first)
     predicted = from_predicted(true, model, x, {attack: attacks[attack] for attack in fast})
 

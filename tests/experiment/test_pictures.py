@@ -52,7 +52,10 @@ def test_every_picture_is_written_and_shows_the_outcomes(outcomes, drawn, tmp_pa
     assert adversarial.shape == (2, *originals.shape) and taken_for.shape == success.shape == (2, 10)
 
     curves, fixed, note = drawn["robust_accuracy"]
-    assert set(fixed) <= set(curves) and "20 test images" in note
+    assert set(fixed) <= set(curves)
+    for attack in curves:
+        n = len(found.ratios) if (found := outcomes[0].true.attacks.get(attack)) else PLAN.slow_images
+        assert f"{attack} {n}" in note
     _, mean = curves["DeepFool"]["undefended"]
     np.testing.assert_allclose(mean, (outcomes[0].curves["DeepFool"][1] + outcomes[1].curves["DeepFool"][1]) / 2)
 

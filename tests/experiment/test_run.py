@@ -120,13 +120,14 @@ def test_what_an_outcome_holds():
     assert all(np.array_equal(x[np.flatnonzero(y == digit)[0]], o.sheet["x"][digit]) for digit in range(10))
 
 
-def test_the_error_may_be_of_more_images_than_are_attacked():
+def test_the_error_may_be_of_more_images_than_every_attack_gets():
     all_, few = (run(replace(TINY, fast_images=n), "undefended", 0, None, False, None) for n in (20, 7))
     assert few.true.error == all_.true.error and len(few.true.labels) == 20
-    for attack in ("DeepFool", "DDN", "high-confidence"):
+    for attack, n in {"DeepFool": 20, "DDN": 20, "high-confidence": 7, "strongest": 20}.items():
         for a, b in ((few.true, all_.true), (few.predicted, all_.predicted)):
-            assert np.allclose(a.attacks[attack].last_ratios, b.attacks[attack].last_ratios[:7], rtol=1e-4)
-    assert len(few.true.attacks["strongest"].ratios) == 20 and len(few.attacked[0]) <= 7
+            found = a.attacks[attack].last_ratios
+            assert len(found) == n and np.allclose(found, b.attacks[attack].last_ratios[:n], rtol=1e-4)
+    assert len(few.attacked[0]) <= 7
 
 
 def test_what_a_run_raises_is_raised_here(tmp_path):
