@@ -43,7 +43,10 @@ def test_the_second_rule_takes_the_largest_rho_within_an_absolute_budget():
 
 @pytest.mark.parametrize("name_of_scale", search.SCALES)
 def test_the_candidates_favour_nobody(name_of_scale):
-    """As many for each defence; trained alike but for epochs, and the learning rate halved at the same fractions."""
+    """As many for each defence; trained alike but for epochs, and the learning rate halved at the same fractions.
+
+    Whatever number of epochs the critic may have, its rivals may have too.
+    """
     scale = search.SCALES[name_of_scale]
     assert set(scale.candidates) == set(scale.plan.defences)
     counts = {name: len(set(candidates)) for name, candidates in scale.candidates.items() if name != "undefended"}
@@ -55,12 +58,8 @@ def test_the_candidates_favour_nobody(name_of_scale):
             assert fraction == pytest.approx(scale.plan.training.halve_every / scale.plan.training.epochs)
             own = {"epochs": training.epochs, "halve_every": training.halve_every}
             assert training == replace(scale.plan.training, **own)
-    epochs = {
-        name: sorted(training.epochs for _, training in candidates)
-        for name, candidates in scale.candidates.items()
-        if name != "undefended"
-    }
-    assert len(set(map(tuple, epochs.values()))) == 1
+    epochs = {name: {t.epochs for _, t in candidates} for name, candidates in scale.candidates.items()}
+    assert all(epochs["critic"] <= own for own in epochs.values())
     labels = [search.label(scale, name, *c) for name, candidates in scale.candidates.items() for c in candidates]
     assert len(set(labels)) == len(labels)
     files = {search.checkpoint(name_of_scale, name, *c, 0, ".") for name, cs in scale.candidates.items() for c in cs}
