@@ -4,7 +4,7 @@ A lesson is a Python file in which `# %% [markdown]` begins a cell of text (comm
 and the code after it stand beside each other on the page.  Code is run in one namespace; it may call
 
     show(function)         prints the library's own source; what an exercise asks for is left out, or folded away
-    figure(figure, alt)    shows a matplotlib `Figure`; the text `alt` says what is to be seen, and is compulsory
+    figure(figure, alt)    shows a matplotlib `Figure`; the caption `alt` says what is to be seen, and is compulsory
     print(…)
 
 Text is Markdown with formulas between dollar signs, which become MathML: a page loads nothing.
@@ -72,13 +72,14 @@ def show(function) -> None:
 
 
 def figure(drawn, alt: str) -> None:
-    """A matplotlib `Figure` with a description for who cannot see it."""
+    """A matplotlib `Figure` and its caption, which also describes it to those who cannot see it."""
     if not alt.strip():
         raise InputError("a figure has no description: say in `alt` what is to be seen")
     if _is_page:
         width, height = drawn.get_size_inches()
         kind = "drawn wide" if width > 1.7 * height else "drawn"
         _outputs.append(f'<div class="{kind}" role="img" aria-label="{html.escape(alt)}">{svg(drawn)}</div>')
+        _outputs.append(f'<p class="caption" aria-hidden="true">{html.escape(alt)}</p>')
         return
     FigureCanvasAgg(drawn)
     try:

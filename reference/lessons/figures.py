@@ -147,14 +147,12 @@ def attack_frames(params, critic, path, target: int) -> Figure:
     return figure
 
 
-def gradient_modes(cosines: dict[str, list[float]], iterations: list[int]) -> Figure:
-    """Cosine between truncated and full gradients of the critic's term, against the number of the attack's steps."""
+def gradient_modes(cosines: list[float], iterations: list[int]) -> Figure:
+    """Cosine between truncated and full gradients of the critic term, against the number of the attack's steps."""
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.subplots()
-    for (name, values), colour, marker in zip(cosines.items(), (GREEN, PURPLE, BLUE), "os^"):
-        axes.plot(iterations, values, color=colour, marker=marker, label=name)
+    axes.plot(iterations, cosines, color=GREEN, marker="o")
     axes.set(xlabel="steps M of the attack", ylabel="cosine with the full gradient", ylim=(0, 1.05), xticks=iterations)
-    axes.legend(fontsize=8)
     return figure
 
 

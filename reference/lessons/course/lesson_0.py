@@ -1,12 +1,17 @@
 # %% [markdown]
 # # 0 · A small step: how little fools a network?
 #
-# A network reads a handwritten 4 and is right.  Change the image a little, in a direction that the network's own gradient
-# names, and the same network says 9.  You would still say 4.
+# A network reads a handwritten 4 and is right.  Change the image a little, in a direction that the network's own
+# gradient names, and the same network says 9, although you would still say 4.
 #
-# The images are 28×28 pixels, each a number from 0 (paper) to 1 (ink), and no network was trained on those that you see here.
+# The images have 28×28 pixels, each a number from 0 (paper) to 1 (ink).  No network was trained on those that you see
+# here.
 #
-# Before you go on, guess: what share of the image has to change before an ordinary network gives in?  One half?  A tenth?
+# The figure compares six networks.  One is *undefended*: it was trained as usual.  The others were each trained with
+# a *defence* that is meant to make them harder to fool.  This course is about one defence, the *adversary critic*.
+#
+# Before you look, guess: what share of the image has to change before the undefended network gives in?  One half?  A
+# tenth?
 
 # %%
 from reference.lessons import figures, page
@@ -17,20 +22,23 @@ x = content.images[page.DIGIT]  # the first 4 of the test images
 drawn = figures.attacked_digits(content.networks, x, 4, 9, 0.8)
 figure(
     drawn,
-    "One 4, and what it takes to make each network 80 % sure that it is a 9; "
-    "below, what was changed.",
+    "Above: one 4, and the same image after each network was made 80 % sure that it "
+    "is a 9.  Below: what was changed, orange where ink was added and blue where it "
+    "was removed, and its length as a share of the image's.  A faint noise is enough "
+    "for the undefended network; the others are fooled when strokes change.",
 )
 
 # %% [markdown]
 # ## How large is a change?
 #
-# The length of the change is compared with the length of the image, and averaged over test images:
+# The length of a change r is ‖r‖, the root of the sum of its squared pixels.  It is divided by the length of the
+# image: a change of length 1 to an image of length 10 counts as 0.1.  The mean over n test images is called ρ:
 #
 # $$\rho = \frac{1}{n} \sum_{i=1}^n \frac{\lVert r_i \rVert}{\lVert x_i \rVert}$$
 #
-# An *attack* is a procedure that finds such an r, and ρ depends on it.  One attack is *stronger* than another if its r are
-# shorter, so that its ρ is smaller.  A ρ of 0.1 says that an average change is a tenth as long as the image.  **Why a ratio?**  A thin 1 has little ink and a
-# fat 8 much, so the same length of change is a smaller disturbance to the 8.
+# An *attack* is a procedure that looks for a short r that fools the network, and ρ depends on it.  A *stronger*
+# attack finds shorter r, so that its ρ is smaller.  **Why a ratio?**  A thin 1 has little ink and a fat 8 has much,
+# so the same length of change disturbs the 8 less.
 
 # %%
 from reference.attacks import deepfool
@@ -40,14 +48,15 @@ show(deepfool)
 show(Definitions.robustness)
 
 # %% [markdown]
-# ## The smallest step that DeepFool finds
+# ## The attack DeepFool
 #
-# DeepFool pretends that the network is linear, walks to the nearest boundary of that linear network, looks again, and stops
-# as soon as the class has changed.  **Why look again?**  The network is not linear, so the first guess falls short.
+# DeepFool replaces the network by its linear approximation at the image and steps to the nearest boundary between
+# classes of that approximation.  It repeats this from the new image until the class has changed.  **Why repeat?** The
+# network is not linear, so a step may miss its true boundary.
 #
-# **Why is the order another than under the figure?**  The figure shows one image, and its
-# attack goes on until a network is 80 % sure.  DeepFool stops where a network hesitates between two classes, and its ρ is an
-# average over all images of the page `attack.html`.  Two such lists of ρ may differ in order, so always name attack and images.
+# The printed ρ rank the networks differently from the figure.  **Why?**  The figure shows one image, and its attack
+# goes on until the network is 80 % sure.  DeepFool stops as soon as the class changes, and ρ is a mean over all
+# images in `content`.  So always name the attack and the images.
 
 # %%
 from reference.by_hand.model import from_params
@@ -66,9 +75,10 @@ assert rho["undefended"] < 0.2
 # %% [markdown]
 # ## A mistake that hides in an average
 #
-# Suppose an attack fails on many images, because it was given too few steps.  Whoever counts a failed attack as a change
-# of length 0 makes a weak attack look like a weak network.  The average over the successes alone is too small as well,
-# because the images that are moved first are the easy ones.  Only the success rate beside it shows that.
+# Suppose an attack fails on many images, because it was given too few steps.  If each failure is counted as a change
+# of length 0, the network looks weak, although it is the attack that is weak.  The mean over the successes alone is
+# too small as well, because the images that are fooled first are the easy ones.  Only the success rate beside it
+# shows that.
 
 # %%
 model = from_params(content.networks["undefended"])
@@ -82,26 +92,27 @@ assert 0 < wrong < found.rho < rho["undefended"]
 # %% [markdown]
 # ## Exercise and questions
 #
-# In the folder and with the Python that have made this page, `python -m reference.lessons exercise robustness` writes a file
-# `robustness.py` and asks you to write ρ in it.  Then
-# `python -m reference.lessons check robustness.py` says within seconds whether it is right; with `--hint` it says what is
-# wrong, and with `--solution` why.  Every lesson's exercise goes like this.
+# Run the commands in the project's folder, with the Python that made this page.
+# `python -m reference.lessons exercise robustness` writes a file `robustness.py` in which you write ρ.  Then
+# `python -m reference.lessons check robustness.py` says within seconds whether it is right.  With `--hint` it says
+# what is wrong, and with `--solution` it prints the right lines and why.  Every lesson's exercise goes like this.
 #
-# <details><summary>An image that is misclassified from the start: what is its r?</summary>
+# <details><summary>An image is misclassified from the start.  What is its r?</summary>
 #
-# Attacked from its true label it needs no change, so r = 0, and it counts as 0.  Attacked from the *predicted* label it
-# needs one.  Both conventions are honest; mixing them is not.
+# If the attack has to lead away from the true label, nothing has to change: r = 0, and the image counts as 0.  If it
+# has to lead away from the *predicted* label, r is not 0.  Both conventions are honest; mixing them is not.
 # </details>
-# <details><summary>Is ρ of a network that has the largest ρ an upper bound or a lower bound of what fools it?</summary>
+# <details><summary>Is ρ an upper or a lower bound on the mean of the smallest changes that fool the network?</summary>
 #
-# An upper bound: an attack found a change of that length, and a better attack may find a shorter one.
+# An upper bound, if every attack succeeded: it found changes of that length, and a stronger attack may find shorter
+# ones.
 # </details>
-# <details><summary>A change r of length 1 to an image of length 10, and of length 1 to one of length 5: what is ρ?</summary>
+# <details><summary>A change of length 1 is made to an image of length 10, and another one to an image of length 5.  What is ρ?</summary>
 #
 # The mean of 0.1 and 0.2, which is 0.15.  It is not 2 / 15: each image counts alike.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #
-# The authors average the last iterate of failed attacks in.  Here ρ is over the successes, and the success rate stands
-# beside it.
+# Where an attack failed, the authors average its last image in.  Here ρ is over the successes, and the success rate
+# stands beside it.
 # </details>

@@ -1,8 +1,10 @@
 # %% [markdown]
 # # 3 · Towards what? Which class, which C?
 #
-# The attack needs a target class t and a confidence C.  Neither is free: a target that is far away makes poor adversarial
-# examples, and a C that the network never reaches makes none.
+# The attack needs a target class t and a confidence C.  If t is far away, the attack has to change more than it needs
+# to.  If the network never reaches C, the attack never arrives.
+#
+# The figure shows a toy problem: images of two pixels, which are points in a square, and three classes A, B and C.
 
 # %%
 import numpy as np
@@ -20,18 +22,23 @@ params = [(W.astype(float), b.astype(float)) for W, b in state.params]
 point = np.array([0.28, 0.5])
 figure(
     figures.linearised_boundaries(params, point),
-    "A point, the boundaries of two classes as lines, and the shortest ways to them.",
+    "Colours: the class that a network predicts.  Lines: the boundaries with A and C, "
+    "linearised at the black point, with the shortest ways to them.  The line of A "
+    "follows the true boundary; that of C, far away, does not.",
 )
 
 # %% [markdown]
 # ## The nearest class
 #
-# Class j takes over from the predicted class l where $f_j = f_l$.  Linearised at x, that boundary is a plane, and its distance is
+# The prediction changes from class l to class j where $f_j = f_l$.  With f linearised at x, these points form a line,
+# or a plane in more dimensions, and its distance from x is
 #
 # $$\frac{|f_j - f_l|}{\lVert \nabla f_j - \nabla f_l \rVert}$$
 #
-# **Why not the second largest logit?**  A class may be far behind in value and yet catch up quickly.  What counts is the gap
-# divided by how fast the gap closes.
+# The example in the code has the logits 3, 2 and 0, and predicts class 0.  The gradients' differences have lengths
+# 0.5 and 4.0.  So class 1 is at distance 1 / 0.5 = 2, and class 2 at 3 / 4, nearer.  **Why not the second largest
+# logit?**  A class may be far behind in value and yet catch up quickly.  What counts is the gap divided by how fast
+# it closes.
 
 # %%
 from reference.method import targets
@@ -47,13 +54,18 @@ assert targets.nearest(z, away, np.array([0])) == [2]
 # %% [markdown]
 # ## How sure: a running mean
 #
-# C is what the network usually reaches on images that it takes for class t.  **Why not 1?**  A confidence of 1 would take an
-# infinite step.  **Why not a half?**  Then all examples would lie at the boundary, and matching *them* with the data would
-# fold the boundary into the data.  The mean follows the network as it trains, with half of its weight on the last batch:
+# The network's *confidence* at x is its largest probability.  C is the mean confidence over the images that it takes
+# for class t: an attacked image has to be as sure a t as others are.  **Why not 1?**  A softmax never reaches 1, so
+# no attack would arrive.  **Why not a half?**  Then attacked images would lie near a boundary between classes, and to
+# make *those* look like the data would draw the boundary into the data.
+#
+# The network changes in training, so the mean follows it: each batch gets half of the weight.  For each class, m
+# starts at 0, and
 #
 # $$m \leftarrow \tfrac12 m + \tfrac12 \bar p, \qquad C = \frac{m}{1 - 2^{-\mathrm{steps}}}$$
 #
-# Dividing takes out the start from 0, so that the first value is the first batch's mean itself.
+# where $\bar p$ is the batch's mean confidence over the images that are predicted as this class.  The division makes
+# up for the start at 0, as in Adam: after the first batch C is $\bar p$ itself.
 
 # %%
 show(targets.RunningConfidence)
@@ -65,10 +77,11 @@ assert np.allclose(C.value, [0.8, 0.6, 1.0])
 # %% [markdown]
 # ## Two mistakes
 #
-# **Nearest by logit.**  The example above would aim at class 1, although class 2 is much closer.
+# **Nearest by logit.**  The example above would aim at class 1, although class 2 is nearer.
 #
-# **An absent class counts as 0.**  No image of the batch was taken for class 2.  It keeps its stored value, 1, which no attack
-# reaches within the batch.  With 0 in its place, every attack towards it would stop before its first step.
+# **An absent class counts as 0.**  No image of the batch was taken for class 2, which has no $\bar p$.  Its C stays
+# what it was, 1 at the start, and no attack reaches that.  With 0 in its place, every attack towards the class would
+# stop before its first step.
 
 # %%
 by_logit = int(np.where([True, False, False], -np.inf, z[0]).argmax())
@@ -84,16 +97,18 @@ assert C.value[2] == 1
 #
 # <details><summary>What if two classes have the same gradient?</summary>
 #
-# Then their gap never closes in the linearised network, and the distance is infinite.  If all are, the highest other logit
-# is taken.
+# Then their gap never closes in the linearised network, and the distance is infinite.  If all distances are infinite,
+# the highest other logit is taken.
 # </details>
 # <details><summary>Why is C a constant when the loss is differentiated?</summary>
 #
-# It is the attack's goal.  A network that could move the goal would lower its loss by lowering C.
+# It is the attack's goal.  A network that could move the goal could lower its loss without changing what it takes for
+# a t.
 # </details>
 # <details><summary>After two batches with means 0.9 and 0.7, what is C?</summary>
 #
-# m is 0.45 after the first and 0.575 after the second.  Divided by 1 − ¼ this gives 0.767: the later batch counts twice.
+# m is 0.45 after the first and 0.575 after the second.  Divided by 1 − ¼ this gives 0.767: the later batch counts
+# twice as much.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #

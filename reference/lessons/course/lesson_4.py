@@ -1,8 +1,11 @@
 # %% [markdown]
 # # 4 · An attack that learns: how can a loop be a generator?
 #
-# In a generative adversarial network a generator makes images, and is trained to fool a critic.  Here the generator is a
-# *loop*: the attack.  Its weights are the classifier's own, since the classifier's gradient decides every step.
+# In a generative adversarial network (GAN) a *generator* makes images and is trained to fool a *critic*, which learns
+# to tell them from real ones.  Here the generator is a *loop*: the attack.  It has no weights of its own.  The
+# classifier's gradient decides every step, so the classifier's weights are the generator's.
+#
+# The critic gives an image a score $D_t$ for each class t; lesson 5 trains it.  $D_t > 0$ reads "this is a real t".
 
 # %%
 import numpy as np
@@ -20,18 +23,20 @@ path = np.concatenate([unrolled(params, x, t, C, steps) for steps in range(6)])
 drawn = figures.attack_frames(params, content.critic, path, 9)
 figure(
     drawn,
-    "A 4 after 0 to 5 steps of the attack towards 9, with the probability of 9 and "
-    "the critic's score.",
+    "A 4 after 0 to 5 steps of the attack towards 9.  Below each image are the "
+    "classifier's probability of a 9 and the critic's score as a 9: both rise.",
 )
 
 # %% [markdown]
 # ## The loop
 #
-# Each step is lesson 2's.  A step counts only while the example has not arrived, and all counted steps are added:
+# The attack takes M steps.  Each is lesson 2's, taken at the image that the steps before have led to, and is counted
+# only while $p_t < C$ there:
 #
 # $$\hat x = x + (1 + o) \sum_{m=1}^{M} c_m s_m$$
 #
-# with $o = 0.05$, and $c_m = 1$ until $p_t$ first reaches C, then 0 for good.  The code makes $c_m$ step by step, from a sigmoid σ:
+# The *overshoot* $o = 0.05$ goes a little further than the tangent says.  The indicator $c_m$ is 1 until $p_t$ first
+# reaches C, and then 0 for good.  The code makes it step by step, from a sigmoid σ, which is above ½ where $p_t < C$:
 #
 # $$c_m = c_{m-1} \cdot \mathrm{round}(\sigma(C - p_t)) \qquad c_0 = 1$$
 
@@ -41,14 +46,19 @@ show(unrolled)
 # %% [markdown]
 # ## What flows, and what does not
 #
-# **Iterates are constants.**  Each step is taken *at* an image, and that image is held fixed.  The weights still act through
-# every step, since w and φ depend on them.  **Why is the signal not lost?**  $\hat x$ is the sum of the steps.  What is left out
-# is how an earlier step changes where a later one is taken.
+# Training differentiates $\hat x$ by the weights θ.  Two decisions are made on the way.
 #
-# **The indicator is straight-through.**  A function that is 0 or 1 has no useful derivative.  Forwards it is rounded;
-# backwards, rounding is taken for the identity and the sigmoid under it keeps its slope.
+# **Iterates are constants.**  Each step is taken *at* an image, and that image is held fixed.  The weights still act
+# through every step, since w and φ depend on them.  **Why is the signal not lost?**  $\hat x$ is the sum of the
+# steps.  What is left out is how an earlier step changes where a later one is taken.  This gradient is called
+# *truncated*; the *full* one includes it.
 #
-# How much do the two gradients, truncated and full, differ?
+# **The indicator is straight-through.**  A function that is 0 or 1 has derivative 0 wherever it has one.  So
+# backwards rounding is taken for the identity, and the sigmoid under it keeps its slope.
+#
+# How much do the two gradients differ?  The code takes the loss softplus(−D_t(x̂)), where softplus(a) = log(1 + eᵃ):
+# it is small where the critic takes $\hat x$ for real.  It will be one term of the classifier's loss, the *critic
+# term*.
 
 # %%
 from autograd import grad
@@ -77,14 +87,19 @@ for steps in (1, 2, 3, 5):
     cosines.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 print([f"{c:.2f}" for c in cosines])
 assert np.isclose(cosines[0], 1)  # one step has no path
-drawn = figures.gradient_modes({"truncated": cosines}, [1, 2, 3, 5])
-figure(drawn, "Cosine of the truncated with the full gradient, for 1 to 5 steps.")
+drawn = figures.gradient_modes(cosines, [1, 2, 3, 5])
+figure(
+    drawn,
+    "Cosine of the angle between the truncated and the full gradient.  It is 1 for one "
+    "step, which has no earlier one, and falls slowly with more.",
+)
 
 # %% [markdown]
 # ## The mistake that leaves every value right
 #
-# Detach $\hat x$, as one is used to for adversarial training.  Every loss prints the same number as before.  The gradient of
-# the critic's term is exactly 0, and the method does nothing.
+# To *detach* $\hat x$ is to treat it as a constant when differentiating, as adversarial training does with its
+# attacked images.  Do it here, and every loss prints the same number as before.  But the gradient of the critic term
+# is exactly 0, and the method does nothing.
 
 # %%
 import warnings
@@ -107,19 +122,20 @@ assert not lost.any() and a.any()
 # %% [markdown]
 # ## Exercise and questions
 #
-# `python -m reference.lessons exercise unrolled` asks for the loop.
+# `python -m reference.lessons exercise unrolled` asks for the loop, and for the function that chooses C and calls it.
 #
-# <details><summary>Is this a second-order method?</summary>
+# <details><summary>Does training need second derivatives?</summary>
 #
 # Yes.  A step contains the derivative of log p by x, and training differentiates the step by θ.
 # </details>
 # <details><summary>Why does the loop not clip to [0, 1]?</summary>
 #
-# A clipped pixel has no derivative.  The evaluation's attack, which nobody differentiates, clips.
+# The derivative of a clipped pixel is 0.  The evaluation's attack, which nobody differentiates, clips.
 # </details>
-# <details><summary>Why is the product of all c, and not the last c alone, multiplied with a step?</summary>
+# <details><summary>Why is the indicator a product over all steps so far, and not the last round(…) alone?</summary>
 #
-# Who has arrived shall stay.  With the last c alone, an image that slips below C again would set off once more.
+# An image that has arrived has to stay.  With the last factor alone, an image that slips below C again would set off
+# once more.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #

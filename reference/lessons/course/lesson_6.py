@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 6 · One loss: where does the gradient stop, and why?
 #
-# Attack, critic and classifier are now put into one loss.  All its values can be right and its gradient wrong, so the question
-# for every arrow is: does a gradient come back along it?
+# The classifier's loss puts attack and critic to work.  All its values can be right and its gradient wrong.  So the
+# question for every arrow of the figure is whether a gradient comes back along it to the classifier's weights θ.  (ω
+# are the critic's weights.)
 
 # %%
 from reference.lessons import figures
@@ -10,19 +11,27 @@ from reference.lessons.build import figure, show
 
 figure(
     figures.data_flow(),
-    "What the classifier's loss is made of; arrows that carry a gradient back, and "
-    "arrows that are cut.",
+    "What the classifier's loss is made of.  Green arrows carry a gradient back to θ; "
+    "dashed ones with scissors do not.  One arrow leaves the attack with its gradient, "
+    "to the critic term, and one without, to the cycle.",
 )
 print(figures.in_words())
 
 # %% [markdown]
 # ## Three terms
 #
-# $$\begin{split} & L(f(x), y) \\ & + \lambda\, \mathrm{mean}_S\, \mathrm{softplus}(-D_{\hat y}(\hat x)) \\
+# Let $\hat y_0$ be the class predicted at x, $\hat x$ the attacked image, and $\hat y$ the class predicted there.  S
+# holds the images of the batch with $\hat y \neq \hat y_0$, whose attack has changed the prediction.  The loss is
+#
+# $$\begin{split} & \mathrm{mean}\, L(f(x), y) \\ & + \lambda\, \mathrm{mean}_S\, \mathrm{softplus}(-D_{\hat y}(\hat x)) \\
 # & + \beta\, \mathrm{mean}_S\, \lVert x - A_f(\mathrm{sg}[\hat x], \hat y_0; \mathrm{conf}) \rVert^2 \end{split}$$
 #
-# The first is the usual cross-entropy.  The second wants attacked images to look like what they are taken for.  The third is the
-# *cycle*: attack the attacked image back to the class $\hat y_0$ that was predicted at first, and arrive where one started.
+# The first is the usual cross-entropy.  The second wants attacked images to look like what they are taken for.  The
+# third is the *cycle*.  $A_f(x, t; C)$ is lesson 4's attack.  Here it starts at $\hat x$ and leads back to the class
+# $\hat y_0$ with the confidence conf = max p(x) that the network had at x, and it has to end at x.  sg[…] (*stop
+# gradient*) makes its argument a constant.
+#
+# **Why only S?**  An attack that changed no prediction has made no adversarial example, so nothing has to look real.
 # **Why a cycle?**  Without it, all attacked fours could become one and the same nine, which looks perfectly real.
 
 # %%
@@ -33,7 +42,8 @@ show(objectives.judge)
 # %% [markdown]
 # ## Ask the arrows
 #
-# A small network and a random batch.  The gradient of each term by the weights answers for the arrows.
+# The code takes a small random network and a random batch, and differentiates each term by the weights θ.  The critic
+# term has a gradient although θ reaches it through the attack alone.
 
 # %%
 import numpy as np
@@ -71,11 +81,12 @@ for name in ("cross_entropy", "critic", "cycle"):
 # %% [markdown]
 # ## Two mistakes
 #
-# **The cycle's input attached.**  Suppose $\hat x$ is not detached as the cycle's input.  The value of the term stays the same.  Its gradient now also shortens the way
-# *out*: the easiest way to come home is not to leave.
+# **The cycle's input attached.**  Suppose $\hat x$ is not made a constant where the way back begins.  The value of
+# the term stays the same.  Its gradient now also shortens the way *out*: the easiest way to come home is not to
+# leave.
 #
-# **The target for the class that it is taken for.**  An attack towards a far class t with a low C may stop in a nearer class.
-# Whoever asks the critic about t then judges a claim that the network does not make, and here even the value is wrong.
+# **The target instead of $\hat y$.**  An attack towards a far class t with a low C may stop in a nearer class.  A
+# critic that is asked about t then judges a claim that the network does not make.  Here even the value is wrong.
 
 # %%
 from reference.method.critic import scores
@@ -112,13 +123,14 @@ assert (y_hat != far)[changed].any() and not np.isclose(by_class, by_target)
 # %% [markdown]
 # ## A batch, in order
 #
-# 1. The running confidence takes in this batch.
+# 1. The running confidence of lesson 3 is updated with this batch.
 # 2. The attack makes $\hat x$ with the weights θ as they are.
 # 3. The critic takes one step on x and $\hat x$.
-# 4. The classifier takes one step at the same θ, with the same $\hat x$ and C, judged by the critic of step 3.
+# 4. The classifier takes one step from the same θ, with the same $\hat x$ and C, judged by the critic of step 3.
 #
-# **Why the critic first?**  So that the classifier is judged by a critic that has seen these very images.  Every forward pass
-# of the critic draws fresh noise.
+# **Why the critic first?**  So that the classifier is judged by a critic that has seen these very images.  Every
+# forward pass of the critic draws fresh noise.  Each step is one of *Adam*, with β₁ = ½ instead of the usual larger
+# value.
 
 # %% [markdown]
 # ## Exercise and questions
@@ -127,7 +139,7 @@ assert (y_hat != far)[changed].any() and not np.isclose(by_class, by_target)
 #
 # <details><summary>Why is conf, the confidence on the way back, not detached?</summary>
 #
-# The authors' code lets it flow: conf is what the way back must reach, and it depends on the weights at x.
+# The authors' code lets the gradient flow: conf is what the way back must reach, and it depends on the weights at x.
 # </details>
 # <details><summary>What should happen if S is empty?</summary>
 #

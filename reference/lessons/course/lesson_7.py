@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 7 · A gradient of a gradient: can one do it on paper?
 #
-# The attack moves along w, a derivative by the image.  Training differentiates what it made by the weights.  Automatic
-# differentiation does this by recording the first derivative.  On paper four passes are enough.
+# The attack moves an image along w, a derivative by the image.  Training differentiates the attacked image by the
+# weights: a derivative of a derivative.  Automatic differentiation records how w is computed, and differentiates the
+# record.  On paper four passes through the network are enough.
 
 # %%
 import numpy as np
@@ -14,8 +15,10 @@ x, e_t, C = np.array([0.5, 1.0]), np.array([0.0, 1.0]), 0.9
 # %% [markdown]
 # ## 1 and 2: forward, and backward to the image
 #
-# Two inputs, two hidden units, two classes; the target is class 1, and C is 0.9.  The first two passes give the probabilities p
-# and $w = \nabla_x \log p_t$.  One step of the attack follows.
+# The network has two inputs, two hidden ReLU units and two classes, and no biases.  The target is class 1, counted
+# from 0, and C is 0.9.  Pass 1 goes forward to the logits z and the probabilities p.  Pass 2 takes $e_t - p$, the
+# derivative of $\log p_t$ by the logits, backward to the image; the result is $w = \nabla_x \log p_t$.  One step of
+# the attack, with ε = 0, is $r = \varphi\, w / \lVert w \rVert^2$ with $\varphi = \log C - \log p_t$.
 
 # %%
 h1 = x @ W1
@@ -32,12 +35,23 @@ print("p", p.round(4), "w", w.round(4), "step", r.round(4))
 # %% [markdown]
 # ## 3: the tangent
 #
-# Suppose the loss is the first pixel of the attacked image.  Then its cotangent by w is a vector v, and what we need is the
-# derivative of $v^\top w$ by the weights.  The trick: w is a *backward* pass of $e_t - p$, so
+# Suppose the loss is the first pixel of the attacked image $x + r$.  A bar denotes the derivative of the loss by the
+# barred quantity, its *cotangent*: here $\bar r = (1, 0)$.  By the product rule the cotangent of w is
+#
+# $$v = \frac{\varphi}{\lVert w \rVert^2}\, \bar r - \frac{2 \varphi\, \bar r^\top w}{\lVert w \rVert^4}\, w .$$
+#
+# We need the derivative of $v^\top w$ by the weights, with v held fixed.  The trick: w is a *backward* pass of
+# $e_t - p$, which is a product with $J^\top$, the transposed Jacobian of the logits.  So
 #
 # $$v^\top w = v^\top J^\top (e_t - p) = (J v)^\top (e_t - p)$$
 #
-# and $J v$ is one *forward* pass of v through the linearised network.  No matrix is ever built.
+# and $J v$ is one *forward* pass of v through the linearised network, which keeps the slopes m of the ReLU units.  No
+# matrix J is ever built.
+#
+# The weights also change $\log p_t$, on which φ and the indicator of lesson 4 depend (σ is its sigmoid).  The
+# cotangent of $\log p_t$ has a part from each:
+#
+# $$a = -\frac{\bar r^\top w}{\lVert w \rVert^2} - p_t\, \bar r^\top r\, \sigma'(C - p_t) .$$
 
 # %%
 r_bar = np.array([1.0, 0.0])
@@ -53,11 +67,17 @@ print("v", v.round(4), "Jv", Jv.round(4))
 # %% [markdown]
 # ## 4: backward to the weights
 #
-# Two things arrive at the logits: the derivative of the softmax in $e_t - p$, and a times the ordinary derivative of log p,
+# The logits change w through $e_t - p$, whose derivative is that of the softmax, and they change $\log p_t$.  So the
+# logits receive
 #
 # $$\zeta = -(\mathrm{diag}\, p - p p^\top) J v + a (e_t - p) .$$
 #
-# One ordinary backward pass of ζ completes it.  Each weight has two products, because w depends on it and the logits do.
+# One ordinary backward pass of ζ completes the gradient.  Each weight matrix receives two products,
+#
+# $$\bar W_l = \tau_{l-1}^\top \delta_l + h_{l-1}^\top \rho_l ,$$
+#
+# the first because w depends on the weights, and the second because the logits do.  Here h are the layers' inputs, δ
+# the signals of pass 2, τ those of pass 3 (with $\tau_0 = v$), and ρ those of pass 4 (not the robustness ρ).
 
 # %%
 from reference.lessons import figures
@@ -71,14 +91,15 @@ numbers = dict(h0=x, h1=h1, z=z, w=w, d1=d1, d2=d2)
 numbers |= dict(v=v, t1=t1, Jv=Jv, zeta=zeta, rho1=rho1)
 figure(
     figures.four_passes(numbers),
-    "Four passes through a network of two layers, with the numbers of this lesson.",
+    "The four passes with the numbers of this lesson, a row each: two go from the "
+    "image to the logits, and two go back.",
 )
 print("derivative by W1", W1_bar.round(4).tolist())
 
 # %% [markdown]
 # ## Check it, and see what the library does
 #
-# Autograd differentiates the library's own loop, and agrees to rounding.
+# Autograd differentiates the library's own loop, and the two gradients agree to rounding.
 
 # %%
 from autograd import make_vjp
@@ -102,7 +123,8 @@ show(passes.Pass.tangent)
 # %% [markdown]
 # ## The mistake: dropping the second-order term
 #
-# Hold w fixed and let only the *length* of the step depend on the weights.  The result looks plausible, and it points elsewhere.
+# Hold w fixed, and let the weights act only through $\log p_t$.  The result looks plausible, and points in another
+# direction.
 
 # %%
 dropped = np.outer(x, (a * (e_t - p) @ W2.T) * m)
@@ -117,11 +139,12 @@ assert cosine < 0.99
 #
 # <details><summary>Where was it used that ReLU is piecewise linear?</summary>
 #
-# The slopes m were held constant.  A smooth activation has a second derivative, which adds one more product at every layer.
+# The slopes m were held constant.  A smooth activation has a second derivative, which adds one more product at every
+# layer.
 # </details>
 # <details><summary>Do biases appear in the tangent?</summary>
 #
-# No: J v is a derivative, and a constant has none.
+# No: J is the derivative of the logits by the image, and a bias only adds a constant.
 # </details>
 # <details><summary>How many passes does one step cost, forwards and in reverse?</summary>
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 8 · Did it work? What may one conclude?
 #
-# A network is trained, and a number is larger than another.  Is the method better, is the seed lucky, or were two different
-# questions asked?
+# Two networks are trained, and the ρ of one is larger.  Is its method better, was its seed lucky, or were the two
+# asked different questions?
 
 # %%
 import numpy as np
@@ -15,8 +15,9 @@ scale, gain = search.SCALES["demo"], "ρ by the strongest attack"
 records = search.read(SHIPPED.parent / "search-demo.json")
 figure(
     search.draw(scale, records, [gain]),
-    "Validation error against robustness, for every defence at several strengths, "
-    "means over three seeds.",
+    "Robustness against validation error, a curve for each defence at several "
+    "strengths, means over three seeds.  Circles: settings that no other beats in one "
+    "without losing in the other.",
 )
 candidates = []
 for name in scale.candidates:
@@ -27,9 +28,10 @@ print(told)
 # %% [markdown]
 # ## One number is half an answer
 #
-# Every defence has a strength, and more of it buys robustness with error.  So compare *curves*: a setting is on the front if no
-# other has less error and more robustness.  **Why do rivals stand on the front, too?**  Because this is what these records say,
-# at this scale and with these seeds: no defence is the best at every error.
+# Every defence has a strength, and more of it buys robustness with error.  So compare *curves*.  A setting is on the
+# *Pareto front* if no other is at least as good in both error and robustness and better in one.  The printed line
+# names the settings on the front.  **Why are rivals among them?**  Because this is what these records say, at this
+# scale and with these seeds: no defence is the best at every error.
 
 # %%
 show(fronts.on_front)
@@ -39,11 +41,15 @@ assert fronts.on_front(error, rho).tolist() == [True, True, False]
 # %% [markdown]
 # ## A difference, and its seeds
 #
-# The same seed gives two methods the same first weights and the same batches, so compare seed by seed:
+# The same seed gives two methods the same first weights and the same batches, so compare them seed by seed.  Let
+# $d_1, …, d_n$ be the differences for n seeds, with mean $\bar d$ and standard deviation $s_d$.  The *paired t-test*
+# takes
 #
 # $$\tau = \frac{\bar d}{s_d / \sqrt{n}}$$
 #
-# with d the differences of n seeds.  **Why paired?**  What the seed does to both cancels in the difference.
+# and asks how often a |τ| as large would come about by chance, if the methods did not differ.  If that is rarer than
+# one time in twenty, `compare` calls the difference significant.  **Why paired?**  What the seed does to both cancels
+# in the difference.
 
 # %%
 from reference.studies import study
@@ -60,9 +66,10 @@ assert study.compare(a, b, "rho") == 1
 # %% [markdown]
 # ## The mistake: each network at its own confidence
 #
-# Attack each network until it is as sure of the wrong class as it was of the right one, and compare the lengths.  A network that
-# is never sure of anything then looks weak, and one that is always sure looks strong: each was asked its own question.
-# Where a C is so high that the attack does not reach it, the image drops out of the mean, and only the easy ones are left.
+# Suppose each network is attacked until it is as sure of the wrong class as it was of the right one, and the lengths
+# are compared.  A network that is never very sure then looks weak, and one that is always sure looks strong: each was
+# asked its own question.  And where C is so high that the attack does not reach it, the image drops out of the mean,
+# and only the easy ones are left.
 
 # %%
 from reference.attacks import high_confidence
@@ -87,22 +94,24 @@ for name in ("undefended", "critic"):
 # %% [markdown]
 # ## Exercise and questions
 #
-# `python -m reference.lessons plant --seed 5` gives you working code with one known mistake: find it, name it, mend it.
+# `python -m reference.lessons plant --seed 5` gives you working code with one known mistake: find it, name it, mend
+# it.
 #
-# <details><summary>An attack fails on 20 % of the images of one network. What is its robustness?</summary>
+# <details><summary>An attack fails on 20 % of the images of one network.  What is its robustness?</summary>
 #
 # Unknown, with that attack.  Give the mean over successes, the success rate beside it, and try a stronger attack.
 # </details>
-# <details><summary>Ten comparisons at 5 %: how many are significant by chance?</summary>
+# <details><summary>Ten comparisons are made at 5 %, and nothing differs.  How many are significant by chance?</summary>
 #
-# One half on average, so an isolated star in a large table means little.
+# One half on average, so a single significant one in a large table means little.
 # </details>
-# <details><summary>Two defences' intervals overlap. Is there no difference?</summary>
+# <details><summary>Two defences' intervals overlap.  Is there no difference?</summary>
 #
 # That does not follow.  The interval of the paired difference decides, and it may exclude 0 all the same.
 # </details>
 # <details><summary>Paper, authors' code, ours?</summary>
 #
-# The paper reports one strength of each defence on full MNIST, averaged over ten runs.  The front over strengths is an
-# addition of this project.
+# The paper reports one strength of each defence on full MNIST, averaged over ten runs, and its high-confidence ρ is
+# measured with each network's own confidence.  The front over strengths, and attacks to the same C, are additions of
+# this project.
 # </details>
