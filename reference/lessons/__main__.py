@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from ..errors import InputError
 from ..plumbing.command import Parser, answer
 from . import desk, shelf
 
@@ -24,7 +25,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def execute(args: argparse.Namespace) -> int | None:
-    return (shelf if args.command in shelf.COMMANDS else desk).execute(args)
+    try:
+        return (shelf if args.command in shelf.COMMANDS else desk).execute(args)
+    except ImportError as error:
+        raise InputError(f"no package {error.name}: pip install '.[teach]' brings what the lessons need") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -263,7 +263,7 @@ function showFormulas() {
   if (critic) {
     const asked = [...new Set([label, target, says])], scores = (v) => asked.map((j) => f(forward(critic, v).z[j], 2)).join(", ");
     const of = (v) => asked.map((j) => `<i>D</i>${sub(j)}(${v})`).join(", ");
-    rows.push(["critic", "its critic of the original", of("<i>x</i>"), "", scores(x)], ["critic", `and of the image now, taken for ${says}`, of("x̂"), "", scores(now.x)]);
+    rows.push(["critic", "critic's score of the original", of("<i>x</i>"), "", scores(x)], ["critic", `and of the image now, taken for ${says}`, of("x̂"), "", scores(now.x)]);
   }
   $("formulas").style.setProperty("--accent", accent(i));
   $("formulas-title").textContent = `${name}, step ${Math.min(state.step, path.length - 1)}`;
@@ -293,7 +293,7 @@ function buildControls() {
   }));
   chips("targets", [["nearest", "nearest"], ...Array.from({ length: CLASSES }, (_, j) => [String(j), String(j)])], "target");
   chips("confidences", [["0.5", "50 %"], ["0.8", "80 %"], ["0.95", "95 %"], ["own", "own"]], "confidence");
-  chips("attacks", [["evaluation", "evaluated"], ["training", "trained on"]], "attack");
+  chips("attacks", [["evaluation", "evaluation"], ["training", "training"]], "attack");
   $("made").textContent = `The page opens with the first 4 of the test images.  ${data.made}`;
 }
 

@@ -32,7 +32,6 @@ from .exercises import EXERCISES, find
 HERE = Path(__file__).parent
 FOLDER = HERE / "course"
 LONG = 40  # lines of a function that is folded away at first
-NEEDED = "markdown-it-py mdit-py-plugins latex2mathml pygments nbformat"
 
 
 class Cell(NamedTuple):
@@ -103,9 +102,7 @@ def svg(drawn) -> str:
     # Several figures on one page must not share names; nothing but images inside the file is referred to.
     number = f"f{crc32(inline.encode())}-"
     inline = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{number}", inline)
-    return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", inline, count=1), count=1
-    )
+    return re.sub(r' (width|height)="[^"]*"', "", inline, count=2)  # the element's own
 
 
 def cells(text: str) -> list[Cell]:
@@ -162,12 +159,9 @@ def run(path: Path) -> Ran:
 
 def markdown(text: str) -> str:
     """Markdown as HTML, formulas as MathML; `InputError` for a command that has no MathML."""
-    try:
-        from latex2mathml.converter import convert
-        from markdown_it import MarkdownIt
-        from mdit_py_plugins.dollarmath import dollarmath_plugin
-    except ImportError as error:
-        raise InputError(f"no package {error.name}: the lessons need {NEEDED}; pip install '.[teach]'") from error
+    from latex2mathml.converter import convert
+    from markdown_it import MarkdownIt
+    from mdit_py_plugins.dollarmath import dollarmath_plugin
 
     def formula(content: str, options: dict) -> str:
         made = convert(content, display="block" if options["display_mode"] else "inline")
@@ -182,13 +176,11 @@ def markdown(text: str) -> str:
 
 
 def _coloured(code: str) -> str:
-    try:
-        from pygments import highlight
-        from pygments.formatters import HtmlFormatter
-        from pygments.lexers import PythonLexer
-    except ImportError as error:
-        raise InputError(f"no package {error.name}: the lessons need {NEEDED}; pip install '.[teach]'") from error
-    return highlight(code, PythonLexer(), HtmlFormatter(nowrap=False, cssclass="code"))
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+
+    return highlight(code, PythonLexer(), HtmlFormatter(cssclass="code"))
 
 
 def to_html(path: Path) -> str:
@@ -203,8 +195,6 @@ def to_html(path: Path) -> str:
         while done and done[0][0].kind == "code":
             cell, output = done.pop(0)
             right += _coloured(cell.text) + output
-            if done and done[0][0].kind == "markdown":
-                break
         rows.append(
             f'<section class="{"both" if right and left else "one"}"><div>{left}</div><div>{right}</div></section>'
         )

@@ -124,7 +124,7 @@ EXERCISES = (
         "confidence",
         "How sure is sure?  Write the running mean, for each class, of the confidence of the examples that are "
         "predicted as that class.",
-        "An exponential mean that starts at 0 is too small at first.  Dividing by 1 − decay^steps mends exactly that, "
+        "An exponential mean that starts at 0 is too small at first.  Dividing by 1 − decay^steps mends that, "
         "so that the first value is the batch mean itself.  A class absent from a batch has no mean; its stored value "
         "stands in.",
         ("confidence",),
@@ -184,9 +184,11 @@ EXERCISES = (
     Exercise(
         6,
         "batch",
-        "In which order?  Write one batch of training: running confidence, attack, critic step, classifier step.  Draw "
-        "the critic's noise in the order real, attacked, classifier.  `critic_step` and `ClassifierStep.gradient` "
-        "return (terms, gradient).  Return a record of the terms; it is not graded.",
+        "In which order?  Write one batch of training: running confidence, attack, critic step (s.critic_steps "
+        "times), classifier step.  Call `steps.ClassifierStep`, `steps.critic_step` and `steps.adam_step`; "
+        "`critic_step` and `ClassifierStep.gradient` return (terms, gradient).  Put the new weights, moments and "
+        "confidence into `state`.  Draw the critic's noise in the order real, attacked, classifier.  Return a dict of "
+        "the terms' numbers; it is not graded.",
         "C already holds this batch, and the target is the class nearest to the prediction.  The critic goes first, at "
         "the same θ, so that the classifier is judged by a critic that has seen these very images.  The attack is not "
         "made again for it: same x̂, same C.",

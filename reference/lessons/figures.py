@@ -98,23 +98,15 @@ def tangent_step(params, x, target: int, confidence: float) -> Figure:
     return figure
 
 
-def _regions(axes, params, side: int = 150):
-    grid = toy.midpoints(side)
-    classes = network.logits(params, grid).argmax(axis=1).reshape(side, side)
-    # midpoints run over one coordinate faster than over the other: let the grid itself say which
-    columns = grid[:, 0].reshape(side, side)
-    classes = classes if columns[0, 0] != columns[0, -1] else classes.T
-    axes.imshow(
-        classes, origin="lower", extent=(0, 1, 0, 1), cmap=ListedColormap(CLASS_COLOURS), alpha=0.25, vmin=0, vmax=2
-    )
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
-
-
 def linearised_boundaries(params, x) -> Figure:
     """The classes of a network on the toy square, and its boundaries with the class at x (2,), linearised there."""
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    _regions(axes, params)
+    side = 150
+    classes = network.logits(params, toy.midpoints(side)).argmax(axis=1).reshape(side, side)
+    colours = {"cmap": ListedColormap(CLASS_COLOURS), "vmin": 0, "vmax": 2, "alpha": 0.25}
+    axes.imshow(classes, origin="lower", extent=(0, 1, 0, 1), **colours)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
     z = network.logits(params, x[None])[0]
     gradients = onp.asarray(network.class_gradients(lambda v: network.logits(params, v), x[None]))[0]
     here = int(z.argmax())
@@ -128,8 +120,8 @@ def linearised_boundaries(params, x) -> Figure:
         axes.plot(*onp.array([foot - 2 * along, foot + 2 * along]).T, color=CLASS_COLOURS[j], lw=2)
         distance = onp.linalg.norm(foot - x)
         axes.annotate("", foot, x, arrowprops={"arrowstyle": "->", "color": BLACK})
-        side, where = ("right", -6) if foot[0] < x[0] else ("left", 6)
-        axes.annotate(f"{toy.CLASS_NAMES[j]}: {distance:.3f}", foot, (where, 8), textcoords="offset points", ha=side)
+        ha, where = ("right", -6) if foot[0] < x[0] else ("left", 6)
+        axes.annotate(f"{toy.CLASS_NAMES[j]}: {distance:.3f}", foot, (where, 8), textcoords="offset points", ha=ha)
     axes.plot(*x, "o", color=BLACK)
     axes.set_title(f"predicted {toy.CLASS_NAMES[here]}; lines: boundaries, linearised at the point", fontsize=9)
     return figure
@@ -270,9 +262,8 @@ def four_passes(numbers: dict[str, onp.ndarray]) -> Figure:
             if name:
                 text = f"{name}\n({', '.join(f'{v:.3f}' for v in numbers[name])})"
                 axes.text(0.6 + place, y, text, ha="center", va="center", fontsize=9.5, color=colour)
-            if place:
-                if names[place - 1]:
-                    axes.text(0.1 + place, y, arrow, ha="center", va="center", fontsize=16, color=colour)
+            if place and names[place - 1]:
+                axes.text(0.1 + place, y, arrow, ha="center", va="center", fontsize=16, color=colour)
     return figure
 
 

@@ -23,8 +23,6 @@ from .exercises import Exercise, find, hole_of
 from .grading import Report
 from .sheets import solution
 
-RUNGS = 3
-
 
 def told(report: Report, rung: int = 1) -> str:
     """The report for the terminal; rung 1, 2 or 3."""
@@ -40,7 +38,7 @@ def told(report: Report, rung: int = 1) -> str:
     if rung >= 3 and report.exercise and not report.passed:
         details += answers(report)
     lines += [indent(text if "\n" in text else fill(text, 116), "  ") for text in details]
-    if report.count("failed") and rung < RUNGS:
+    if report.count("failed") and rung < 3:
         more = "--hint: what is wrong, in words     " if rung < 2 else ""
         lines.append(f"  {more}--solution: the line, and why")
     return "\n".join(lines) + "\n"

@@ -13,6 +13,7 @@ import pytest
 from autograd import grad
 
 from reference.errors import InputError
+from reference.lessons import __main__ as command
 from reference.lessons import build, figures
 from reference.lessons.exercises import EXERCISES, find
 from reference.method import generator, network, objectives, risk
@@ -46,6 +47,7 @@ def test_a_lesson_runs_without_a_network_and_its_page_loads_nothing(number, monk
     assert time.process_time() - began < 30
     assert not re.search(r"""(src|href)\s*=\s*["']?(http|//)""", page)
     assert "<math" in page
+    assert page.count('class="caption"') == page.count('role="img"')
     assert page.count("<details>") == 3 + ("Paper, authors' code, ours?" in page) and 'role="img"' in page
     assert all(label.strip() for label in re.findall(r'aria-label="([^"]*)"', page))
 
@@ -99,6 +101,13 @@ def test_a_formula_without_mathml_and_a_figure_without_words_are_refused():
         build.markdown(r"$\nosuchcommand x$")
     with pytest.raises(InputError, match="description"):
         build.figure(figures.losses_of_D(), " ")
+
+
+@pytest.mark.parametrize("package", ["pygments", "nbformat", "markdown_it"])
+def test_a_package_that_is_missing_costs_one_line(package, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert command.main(["read", "1", "--out", str(tmp_path)]) == 2
+    assert re.fullmatch(rf"reference.lessons: no package {package}.*\[teach\].*\n", capsys.readouterr().err)
 
 
 def test_the_same_figure_gives_the_same_text():
