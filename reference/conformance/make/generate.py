@@ -92,7 +92,7 @@ def asked(p: Problem) -> Iterator[tuple[str, str, str, tuple[str, ...], dict[str
         call, outputs, arguments, basis = ASKS[term]
         named = dict(part.split("=") if "=" in part else (part, part) for part in arguments.split())
         named |= replaced
-        yield "-".join(filter(None, (p.name, term, suffix))), term, call, tuple(outputs.split()), named, basis
+        yield "-".join(filter(None, (p.name, term, suffix))), term, call, tuple((outputs or call).split()), named, basis
 
 
 def answers(adapter, p: Problem, given: Given) -> dict[str, dict]:

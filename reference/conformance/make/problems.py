@@ -22,36 +22,26 @@ Spec = tuple[str, str, dict[str, str]]
 """(term, suffix of the id, {argument: name of the given value, where it differs from `ASKS`})"""
 
 ASKS: dict[str, tuple[str, str, str, str]] = {
-    "logits": ("logits", "logits", "params x", "section 3: f(x)"),
-    "scores": ("scores", "scores", "critic x noise=noise_real", "section 3: D(x); authors: utils.gaussian_noise"),
-    "input-gradient": ("input_gradient", "input_gradient", "params x labels", "∇_x f_label"),
-    "critic-gradient": (
-        "critic_gradient",
-        "critic_gradient",
-        "critic x labels noise=noise_real",
-        "authors: utils.norm_penalty",
-    ),
-    "nearest-class": ("nearest_class", "nearest_class", "params x labels geometry", "authors: attack.py 10-67"),
+    "logits": ("logits", "", "params x", "section 3: f(x)"),
+    "scores": ("scores", "", "critic x noise=noise_real", "section 3: D(x); authors: utils.gaussian_noise"),
+    "input-gradient": ("input_gradient", "", "params x labels", "∇_x f_label"),
+    "critic-gradient": ("critic_gradient", "", "critic x labels noise=noise_real", "authors: utils.norm_penalty"),
+    "nearest-class": ("nearest_class", "", "params x labels geometry", "authors: attack.py 10-67"),
     "confidence": (
         "running_confidence",
         "value biased steps",
         "params x y value=value_before biased=biased_before steps",
         "authors: train_critic.py 147-165",
     ),
-    "attack-step": ("attack_step", "attack_step", "params x targets C eps geometry", "authors: attack.py 251-263"),
+    "attack-step": ("attack_step", "", "params x targets C eps geometry", "authors: attack.py 251-263"),
     "attack": ("attack", "trace mask", "params x targets C iterations overshoot eps", "authors: attack.py 211-266"),
     "adversarial-perturbation": (
         "adversarial_perturbation",
-        "adversarial_perturbation",
+        "",
         "params x y epsilon geometry",
         "Goodfellow et al. 2015",
     ),
-    "virtual-perturbation": (
-        "virtual_perturbation",
-        "virtual_perturbation",
-        "params x start xi epsilon",
-        "Miyato et al. 2015",
-    ),
+    "virtual-perturbation": ("virtual_perturbation", "", "params x start xi epsilon", "Miyato et al. 2015"),
     "adam": ("adam_step", "params m v", "params gradient m v t rate", "authors: tf.train.AdamOptimizer(beta1=0.5)"),
     "training-step": (
         "training_step",
@@ -59,18 +49,15 @@ ASKS: dict[str, tuple[str, str, str, str]] = {
         "state x y noise_real noise_fake noise_judge u rate critic_rate critic_weight cycle_weight penalty_weight",
         "authors: train_critic.py, training loop",
     ),
-    "state": (
-        "training_step",
-        "params params_m params_v params_t critic critic_m critic_v critic_t value biased steps",
-        "state x y noise_real noise_fake noise_judge u rate critic_rate critic_weight cycle_weight penalty_weight",
-        "authors: train_critic.py, training loop",
-    ),
     "deepfool": ("deepfool", "images success", "params x labels", "authors: attack.py 70-141"),
     "high-confidence": ("high_confidence", "images success", "params x labels C", "authors: attack.py 144-208"),
     "carlini-wagner": ("carlini_wagner", "norms success", "params x labels", "Carlini & Wagner 2017"),
-    "robustness": ("robustness", "robustness", "x images success", "section 4: ρ"),
+    "robustness": ("robustness", "", "x images success", "section 4: ρ"),
 }
-ASKS["trajectory"] = ("trajectory", *ASKS["state"][1:])
+"""{term: (method, its outputs, "" for one that is named like the method, arguments, basis)}"""
+_STATE = "params params_m params_v params_t critic critic_m critic_v critic_t value biased steps"
+for call, term in (("training_step", "state"), ("trajectory", "trajectory")):
+    ASKS[term] = (call, _STATE, *ASKS["training-step"][2:])
 _OBJECTIVES = {
     "classifier": (
         "params critic x y targets value noise=noise_fake",
@@ -124,7 +111,8 @@ class Problem:
     specs: list[Spec]
     seed: int = 0
     sizes: tuple[int, ...] = (6, 7, 4)
-    critic_sizes: tuple[int, ...] = (6, 8, 4)
+    critic_sizes: tuple[int, ...] = ()
+    """By default 8 hidden units, or none beside a linear classifier."""
     rows: tuple[int, ...] = tuple(range(8))
     """Which of the 64 examples drawn are the batch."""
     flags: tuple[str, ...] = ()
@@ -160,7 +148,7 @@ def build(p: Problem) -> Given:
         return [tuple(short(rng.uniform(low, high, a.shape)) for a in layer) for layer in params]
 
     k, d = p.sizes[-1], p.sizes[0]
-    params, critic = network(p.sizes, 6.0), network(p.critic_sizes)
+    params, critic = network(p.sizes, 6.0), network(p.critic_sizes or (d, *(8,) * (len(p.sizes) > 2), k))
     x = short(rng.random((POOL, d)))
     *hidden, (W, b) = params
     params = [*hidden, (W, b - short(logits(params, x).mean(axis=0)))]  # or one class would rule
@@ -415,6 +403,11 @@ def mixed(given, facts):
     )
 
 
+def branch(name: str, about: str, specs: list[Spec], **more) -> Problem:
+    """A problem about a branch, which is its flag."""
+    return Problem(name, about, specs, flags=(name,), **more)
+
+
 ATTACKED = ["attack", *CLASSIFIER, *CRITIC]
 LINF = [(term, "linf", {"geometry": "linf"}) for term in ("nearest-class", "attack-step", "adversarial-perturbation")]
 PROBLEMS = [
@@ -440,7 +433,6 @@ PROBLEMS = [
         seed=5,
         rows=(51, 26, 62, 35, 50, 39, 49, 53),
         sizes=(5, 7, 6, 6, 4),
-        critic_sizes=(5, 8, 4),
         fits=lambda given, facts: 2 <= facts["kept"].sum() <= 6 and facts["cycle"] < 4,
         change=away,
     ),
@@ -485,7 +477,6 @@ PROBLEMS = [
         "A linear network: the distance to the boundary in closed form.",
         terms("deepfool"),
         sizes=(5, 3),
-        critic_sizes=(5, 3),
         change=centred(1 / 16),
         flags=("linear",),
     ),
@@ -495,7 +486,6 @@ PROBLEMS = [
         terms("carlini-wagner"),
         rows=(0, 1),
         sizes=(5, 2),
-        critic_sizes=(5, 2),
         change=centred(1),
         flags=("linear",),
         tolerance=0.02,
@@ -506,7 +496,6 @@ PROBLEMS = [
         terms("carlini-wagner"),
         rows=(1, 5, 6, 15, 20, 21),
         sizes=(5, 4),
-        critic_sizes=(5, 4),
         change=taken,
         flags=("linear",),
         tolerance=0.02,
@@ -518,7 +507,6 @@ PROBLEMS = [
         seed=1,
         rows=(12, 21, 23, 37, 50, 53),
         sizes=(5, 2),
-        critic_sizes=(5, 2),
         change=steep,
         flags=("linear", "steep"),
         tolerance=0.02,
@@ -530,7 +518,6 @@ PROBLEMS = [
         seed=1,
         rows=(22, 45),
         sizes=(5, 2),
-        critic_sizes=(5, 2),
         change=steep,
         flags=("linear", "steep"),
         tolerance=0.02,
@@ -544,14 +531,12 @@ PROBLEMS = [
         flags=("stops-at-once", "s-empty"),
         fits=lambda given, facts: not facts["mask"].any(),
     ),
-    Problem(
+    branch(
         "exact-tie",
         "p_t = C exactly: the attack stops.",
         terms("attack"),
         change=tie,
-        flags=("exact-tie",),
         sizes=(6, 2),
-        critic_sizes=(6, 2),
     ),
     Problem(
         "confidence-one",
@@ -562,112 +547,99 @@ PROBLEMS = [
         flags=("target-confidence-one",),
         fits=lambda given, facts: facts["mask"].all() and facts["cycle"] < 20,
     ),
-    Problem(
+    branch(
         "all-kept",
         "Every attack changes the prediction.",
         terms(*ATTACKED),
         rows=(16, 36, 27, 8, 44, 23, 53, 4),
         change=with_value(0.75),
-        flags=("all-kept",),
         fits=lambda given, facts: facts["kept"].all() and facts["cycle"] < 20,
     ),
-    Problem(
+    branch(
         "third-class",
         "Every attack lands in a class that is neither the original nor the target.",
         terms(*ATTACKED),
         seed=10,
         rows=(19, 59, 44),
         change=away,
-        flags=("third-class",),
         fits=lambda given, facts: (facts["kept"] & (facts["y_hat"] != given["targets"])).all(),
     ),
-    Problem(
+    branch(
         "absent-class",
         "The first batch; one class is predicted for no example.",
         terms("confidence"),
         change=absent,
-        flags=("absent-class",),
     ),
-    Problem(
+    branch(
         "two-classes",
         "k = 2.",
         terms("nearest-class", *ATTACKED),
         sizes=(6, 7, 2),
-        critic_sizes=(6, 8, 2),
         rows=(16, 36, 27, 8, 44, 23, 53, 4),
         change=away,
-        flags=("two-classes",),
         fits=lambda given, facts: 1 < sum(facts["kept"]) and facts["cycle"] < 9,
     ),
-    Problem(
+    branch(
         "depth-zero",
         "A linear classifier and a linear critic.",
         terms("logits", "scores", "loss-margin", "gradient-margin", "gradient-pretraining", *ATTACKED),
         sizes=(6, 4),
-        critic_sizes=(6, 4),
         rows=(16, 36, 27, 8, 44, 23, 53, 4),
         change=away,
-        flags=("depth-zero",),
         fits=lambda given, facts: 1 < sum(facts["kept"]) and facts["cycle"] < 9,
     ),
-    Problem(
+    branch(
         "batch-of-one",
         "n = 1.",
         terms("confidence", *ATTACKED),
         rows=(16,),
         change=away,
-        flags=("batch-of-one",),
         fits=lambda given, facts: facts["kept"].all() and facts["cycle"] < 9,
     ),
-    Problem(
+    branch(
         "other-settings",
         "Other numbers of iterations, overshoot, ε, ξ and weight decay than elsewhere.",
         terms("attack", "adversarial-perturbation", "virtual-perturbation", *BASELINES),
         rows=(18, 29, 22, 10, 45, 37, 54, 6),
         change=set_otherwise,
-        flags=("other-settings",),
     ),
-    Problem(
+    branch(
         "all-digits",
         "Numbers whose digits do not end: a noise, an image or a confidence that is rounded on the way is seen.",
         terms("logits", "scores", "confidence", "attack", "virtual-perturbation", "loss-critic", "loss-cycle")
         + terms("loss-real", "loss-fake", "loss-penalty"),
         rows=(16, 36, 27, 8, 44, 23, 53, 4),
         change=unrounded,
-        flags=("all-digits",),
     ),
-    Problem(
+    branch(
         "low-confidence",
         "C < ½: an attack may stop before the image leaves its class.",
         terms(*ATTACKED),
         seed=5,
         rows=(38, 48, 18, 24, 52, 13, 26, 8),
         change=below_half,
-        flags=("low-confidence",),
         fits=lambda given, facts: (
             (facts["mask"].any(axis=0) & ~facts["mask"][-1] & ~facts["kept"]).any()
             and 1 < sum(facts["kept"])
             and facts["cycle"] < 9
         ),
     ),
-    Problem(
+    branch(
         "no-gradient",
         "Half of the images are so dark that no hidden unit is on: every input gradient is 0 there.",
         terms("nearest-class", "attack-step", "attack", "adversarial-perturbation", "virtual-perturbation")
         + terms("loss-margin", "gradient-margin", "deepfool", "high-confidence", *CLASSIFIER)
         + LINF,
         change=flat,
-        flags=("no-gradient",),
     ),
-    Problem(
+    branch(
         "zero-critic",
         "The critic's last layer is 0, and so is its gradient.",
         terms("critic-gradient", *CRITIC),
         rows=(17, 41, 24, 47, 7, 44, 28, 54),
         change=no_critic,
-        flags=("zero-critic",),
     ),
-    Problem(
+    branch(
         "quiet",
         "No noise: null in its place.",
         terms(
@@ -682,83 +654,72 @@ PROBLEMS = [
         seed=4,
         rows=(15, 8, 50, 18, 59, 54, 47, 39),
         change=away,
-        flags=("quiet",),
     ),
-    Problem(
+    branch(
         "first-batch",
         "Adam at t = 0 and the first batch of training, with other rates and weights; all of the state is compared.",
         terms("adam", "state"),
         seed=3,
         rows=(0, 2, 3, 4, 31, 35, 44, 57),
         change=first,
-        flags=("first-batch",),
     ),
-    Problem(
+    branch(
         "trajectory",
         "Five batches from the first on; all of the state is compared.",
         terms("trajectory"),
         rows=tuple(range(40)),
         change=batches,
-        flags=("trajectory",),
     ),
-    Problem(
+    branch(
         "given-confidence",
         "The evaluation's attack with C given, for each image.",
         terms("high-confidence"),
         change=labelled,
-        flags=("given-confidence",),
     ),
-    Problem(
+    branch(
         "modest-confidence",
         "The evaluation's attack with C = ¼: a class may have C and not be the highest, and the attack goes on.",
         terms("high-confidence"),
         change=modest,
-        flags=("modest-confidence",),
     ),
-    Problem(
+    branch(
         "turning",
         "Images that change class on DeepFool's way: the nearest class at first is not the one that is reached.",
         terms("deepfool"),
         seed=5,
         rows=(6, 19, 25, 28, 29, 32, 49, 56),
         change=labelled,
-        flags=("turning",),
     ),
-    Problem(
+    branch(
         "anew",
         "On the way of three images another class becomes the nearest: DeepFool chooses anew in each iteration.",
         terms("deepfool"),
         seed=11,
         rows=(0, 24, 1, 48, 2, 58, 3, 4),
         change=taken,
-        flags=("anew",),
     ),
-    Problem(
+    branch(
         "unmoved",
         "One success has not moved: ρ counts it as 0.",
         terms("robustness"),
         change=unmoved,
-        flags=("unmoved",),
     ),
-    Problem(
+    branch(
         "relu-at-zero",
         "A pre-activation is exactly 0 in every example.",
         terms("input-gradient", "gradient-cross-entropy"),
         change=kink,
-        flags=("relu-at-zero",),
     ),
-    Problem(
+    branch(
         "saturated",
         "Logits hundreds apart: probabilities underflow, their logarithms do not.",
         terms("loss-cross-entropy", "gradient-cross-entropy"),
         change=saturated,
-        flags=("saturated",),
     ),
-    Problem(
+    branch(
         "misclassified",
         "No image is what its label says: DeepFool does not move it.",
         terms("deepfool"),
         change=misclassified,
-        flags=("misclassified",),
     ),
 ]
