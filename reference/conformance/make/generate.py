@@ -170,8 +170,8 @@ def compare(id: str, expected, other, tolerance: float) -> None:
     assert off <= tolerance, f"{id}: two routes differ by {off:.1e}"
 
 
-def make(p: Problem, probed, variants: dict[str, object], arrays: dict[str, np.ndarray], seen: set) -> dict:
-    """The file of one problem as JSON; large values go to `arrays`.
+def make(p: Problem, probed, variants: dict[str, object], arrays: dict[str, np.ndarray], seen: set) -> str:
+    """The text of the file of one problem; large values go to `arrays`.
 
     variants: {id of a mistake: its adapters}, and "" for the definitions themselves.  seen: (term, mistake) of the
     smooth cases, whose answers a branch case need not keep too.
@@ -218,21 +218,22 @@ def make(p: Problem, probed, variants: dict[str, object], arrays: dict[str, np.n
             if row[0] in mine:
                 other = {"default-instead-of-choice": expected[row[0]]}
                 entries.append(entry(p, row, mine[row[0]], changed[row[0]], other, arrays, mistake.choice))
-    used = {name for e in entries for name in e["inputs"].values()}
-    kept = facts(ours.method, given)["kept"] if "targets" in used else ()
-    return {
-        "version": VERSION,
-        "problem": p.name,
-        "about": p.about,
-        "sizes": {
-            "n": given["x"].shape[-2],
-            "d": given["x"].shape[-1],
-            "k": len(given["params"][-1][1]),
-            "kept": int(sum(kept)),
-        },
-        "given": {name: encode(given[name], arrays, f"{p.name}/{name}") for name in sorted(used)},
-        "cases": entries,
-    }
+    attacked = any("targets" in e["inputs"].values() for e in entries)
+    kept = int(sum(facts(ours.method, given)["kept"])) if attacked else 0
+    return case_file(p, given, sizes(given) | {"kept": kept}, entries, arrays)
+
+
+def sizes(given: Given) -> dict[str, int]:
+    """What constant factors may be named by."""
+    return {"n": given["x"].shape[-2], "d": given["x"].shape[-1], "k": len(given["params"][-1][1])}
+
+
+def case_file(p: Problem, given: Given, sizes: dict[str, int], entries: Sequence[dict], arrays=None) -> str:
+    """The text of a file of these cases; with `arrays`, large values go there."""
+    used = sorted({name for e in entries for name in e["inputs"].values()})
+    values = {name: encode(given[name], arrays, f"{p.name}/{name}") for name in used}
+    about = {"version": VERSION, "problem": p.name, "about": p.about, "sizes": sizes}
+    return dumps(about | {"given": values, "cases": entries}) + "\n"
 
 
 def moved(wrong: dict | None, right: dict) -> bool:
@@ -326,7 +327,7 @@ def generate(problems: Sequence[Problem] = PROBLEMS, mistakes: Sequence[Mistake]
         loaded = {id: stack.enter_context(variant(e))("conformance.adapters.ours") for id, e in edits.items()}
         seen: set[tuple[str, str]] = set()
         made = {p.name: make(p, probed, loaded, arrays, seen) for p in sorted(problems, key=lambda p: bool(p.flags))}
-        files: dict[str, object] = {f"{name}.json": dumps(file) + "\n" for name, file in made.items()}
+        files: dict[str, object] = {f"{name}.json": text for name, text in made.items()}
     return files | {ARRAYS: arrays, "../mistakes.json": dumps(catalogue()) + "\n"}
 
 

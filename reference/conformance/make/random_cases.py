@@ -18,9 +18,9 @@ import numpy as np
 from ...errors import InputError
 from ...plumbing.files import write_text
 from ..adapter import CHOICES
-from ..cases import TERMS, VERSION, Case, encode
+from ..cases import TERMS, Case
 from ..judge import calls, judge
-from .generate import MARGIN, PROBED, STEADY, answers, asked, dumps, entry, margins, rounding
+from .generate import MARGIN, PROBED, STEADY, answers, asked, case_file, entry, margins, rounding, sizes
 from .mistakes import CHOICES_AS_CHANGES
 from .problems import BASELINES, BOTH, LINF, POOL, Given, Problem, build, nearest_targets, terms
 from .variants import variant
@@ -113,12 +113,9 @@ class Definitions:
 
 def cases(posed: Posed) -> list[Case]:
     """Its questions."""
-    p, values, expected = posed
-    sizes = {"n": len(p.rows), "d": p.sizes[0], "k": p.sizes[-1]}
+    (p, values, expected), n = posed, sizes(posed.values)
     return [
-        Case(
-            id, p.name, term, call, {a: values[v] for a, v in names.items()}, expected[id], basis, p.about, sizes=sizes
-        )
+        Case(id, p.name, term, call, {a: values[v] for a, v in names.items()}, expected[id], basis, p.about, sizes=n)
         for id, term, call, _, names, basis in asked(p)
     ]
 
@@ -208,14 +205,5 @@ def write_random(folder: Path, number: int, seed: int) -> None:
 def write_case_file(path: Path, posed: Posed, ids: set[str]) -> None:
     """Some cases of a problem as a case file."""
     p, values, expected = posed
-    rows = [row for row in asked(p) if row[0] in ids]
-    used = {name for row in rows for name in row[4].values()}
-    file = {
-        "version": VERSION,
-        "problem": p.name,
-        "about": p.about,
-        "sizes": {"n": len(p.rows), "d": p.sizes[0], "k": p.sizes[-1]},
-        "given": {name: encode(values[name]) for name in sorted(used)},
-        "cases": [entry(p, row, expected[row[0]], {}, {}, None) for row in rows],
-    }
-    write_text(path, dumps(file) + "\n")
+    entries = [entry(p, row, expected[row[0]], {}, {}, None) for row in asked(p) if row[0] in ids]
+    write_text(path, case_file(p, values, sizes(values), entries))
