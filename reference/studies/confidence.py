@@ -37,7 +37,6 @@ from ..data import toy
 from ..experiment import plans
 from ..experiment.figures import BLACK, COLOURS, FONT, GREEN, MARKERS, ORANGE, SKY, caption, plain
 from ..experiment.standin import StandIn
-from ..experiment.tables import grid
 from ..experiment.train import train
 from ..method.generator import newton_step
 from ..method.network import logits
@@ -46,7 +45,7 @@ from ..method.objectives import Attacked
 from ..method.settings import AdversaryCritic, Defence, Generator, Training, Undefended
 from . import study
 from .measures import FIRST_TOY, calibrated, on_toy, robustness, with_objective
-from .study import DIGIT_SIZES, Records, by_name, compare, entry, mean, told, values
+from .study import DIGIT_SIZES, ROBUST, Records, by_name, compare, mean, told, values
 
 NONE, BOUNDARY = "none", "boundary"
 CONFIDENCES = {BOUNDARY: 0.5, "0.5": 0.5, "0.8": 0.8, "running": "running", "own": "own"}
@@ -148,11 +147,11 @@ def tasks(size: Size):
         (TOY, plans.TOY_CRITIC, size.toy, size.toy_seeds, ()),
         (DIGITS, plans.STUDIED["critic"], size.digits.training, size.digits.seeds, size.digits.images),
     ):
-        for seed in range(count):
-            for name in size.generators:
-                defence = Undefended() if name == NONE else stopping_at(critic, CONFIDENCES[name])
-                about = {"name": prefix + name, "seed": seed, "settings": repr((defence, training, measured))}
-                found.append((about, (prefix + name, defence, training, seed, size.digits.images)))
+        runs = {}
+        for name in size.generators:
+            defence = Undefended() if name == NONE else stopping_at(critic, CONFIDENCES[name])
+            runs[prefix + name] = (defence, training, measured), (prefix + name, defence, training, size.digits.images)
+        found += study.over_seeds(count, runs)
     return found
 
 
@@ -161,7 +160,7 @@ def stopping_at(critic: AdversaryCritic, confidence) -> AdversaryCritic:
     return replace(critic, generator=replace(critic.generator, confidence=confidence))
 
 
-def measure(name: str, defence: Defence, training: Training, seed: int, images: int) -> dict:
+def measure(name: str, defence: Defence, training: Training, images: int, seed: int) -> dict:
     steps = with_objective(generate=generate) if name.endswith(BOUNDARY) else by_hand
     if name.startswith(DIGITS):
         data = study.digits()
@@ -184,35 +183,25 @@ def groups_of(records: Records, prefix: str) -> dict[str, list[dict]]:
 
 
 COLUMNS = {
-    TOY: {
-        "boundary": ("length", 2, 1),
-        "regions": ("regions", 1, 1),
-        "error": ("error %", 2, 100),
-        "attacked_I": ("I %", 1, 100),
-        "failed": ("failed %", 1, 100),
-    },
-    DIGITS: {
-        "error": ("error %", 1, 100),
-        "deepfool": ("ρ DeepFool", 3, 1),
-        "high_confidence": ("ρ high-conf.", 3, 1),
-        "success": ("success %", 1, 100),
-        "looks_like": ("looks like %", 1, 100),
-    },
+    TOY: (
+        ("length", "boundary", 2),
+        ("regions", "regions", 1),
+        ("error %", "error", 2, 100),
+        ("I %", "attacked_I", 1, 100),
+        ("failed %", "failed", 1, 100),
+    ),
+    DIGITS: (*ROBUST, ("success %", "success", 1, 100), ("looks like %", "looks_like", 1, 100)),
 }
 
 
 def table(records: Records) -> str:
-    parts = []
-    for prefix, columns in COLUMNS.items():
-        rows = [
-            [name, *(entry(group, key, digits, scale) for key, (_, digits, scale) in columns.items())]
-            for name, group in groups_of(records, prefix).items()
-        ]
-        parts.append(grid([prefix + "generator", *(what for what, _, _ in columns.values())], rows))
+    on_plane, on_digits = (
+        study.tabulate(prefix + "generator", groups_of(records, prefix), columns) for prefix, columns in COLUMNS.items()
+    )
     bayes = bayes_regions()
     length, error = f"{bayes['boundary']:.2f}", f"{100 * toy.bayes_error():.2f} %"
     note = f"Bayes classifier: length {length}, {bayes['regions']} regions, error {error}."
-    return f"{parts[0]}\n\n{note}\n\n{parts[1]}"
+    return f"{on_plane}\n\n{note}\n\n{on_digits}"
 
 
 FINDING = (

@@ -47,7 +47,6 @@ from ..experiment.evaluate import calibration_error, evaluate
 from ..experiment.figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
 from ..experiment.plans import STUDIED
 from ..experiment.run import SHEET_CONFIDENCE
-from ..experiment.tables import grid
 from ..experiment.train import error
 from ..method import critic, network
 from ..method.adam import Adam, adam_step, decayed
@@ -56,7 +55,7 @@ from ..method.numerics import pick, predict, sigmoid, softmax
 from ..method.settings import AdversaryCritic, Training
 from ..method.targets import RunningConfidence
 from .measures import robustness
-from .study import DIGIT_SIZES, Records, Size, by_name, digits, entry, mean, told, values
+from .study import DIGIT_SIZES, ROBUST, Records, Size, by_name, digits, mean, over_seeds, tabulate, told, values
 
 SIZES = DIGIT_SIZES
 
@@ -140,11 +139,7 @@ def auc(clean, attacked) -> float:
 
 def tasks(size: Size):
     settings = replace(STUDIED["critic"], hidden=size.training.hidden)
-    return [
-        ({"name": name, "seed": seed, "settings": repr((settings, CASES[name], size))}, (name, settings, size, seed))
-        for seed in range(size.seeds)
-        for name in CASES
-    ]
+    return over_seeds(size.seeds, {name: ((settings, CASES[name], size), (name, settings, size)) for name in CASES})
 
 
 def measure(name: str, s: AdversaryCritic, size: Size, seed: int) -> dict:
@@ -191,23 +186,13 @@ def as_detector(f: Params, D: Params, data: Digits, images: int, of) -> dict:
 
 
 def table(records: Records) -> str:
-    groups = by_name(records).items()
-    trained = [
-        [name, entry(group, "error", 1, 100), entry(group, "deepfool"), entry(group, "high_confidence")]
-        + [entry(group, "success", 0, 100), entry(group, "sd", 2, 100)]
-        + [entry(group, "critic_error", 1, 100), entry(group, "critic_deepfool")]
-        for name, group in groups
-    ]
-    read = [
-        [name, *(entry(group, key) for key in ("ece_f", "ece_critic", "ece_sigmoid"))]
-        + [entry(group, key, 0, 100) for key in ("says_original", "says_target")]
-        + [entry(group, key, 2) for key in ("auc_critic", "auc_f", "auc_critic_own", "auc_f_own")]
-        for name, group in groups
-    ]
-    training = ["networks", "f: error %", "ρ DeepFool", "ρ high-conf.", "success %", "late sd"]
-    reading = ["networks", "ECE f", "ECE D", "ECE σ(D)", "attacked: D says original %", "as f %"]
-    detection = ["AUC C = 0.8: D", "f", "AUC own C: D", "f"]
-    return grid([*training, "D: error %", "ρ DeepFool"], trained) + "\n\n" + grid(reading + detection, read)
+    trained = [("f: error %", "error", 1, 100), *ROBUST[1:], ("success %", "success", 0, 100)]
+    trained += [("late sd", "sd", 2, 100), ("D: error %", "critic_error", 1, 100), ("ρ DeepFool", "critic_deepfool")]
+    read = [("ECE f", "ece_f"), ("ECE D", "ece_critic"), ("ECE σ(D)", "ece_sigmoid")]
+    read += [("attacked: D says original %", "says_original", 0, 100), ("as f %", "says_target", 0, 100)]
+    read += [("AUC C = 0.8: D", "auc_critic", 2), ("f", "auc_f", 2)]
+    read += [("AUC own C: D", "auc_critic_own", 2), ("f", "auc_f_own", 2)]
+    return "\n\n".join(tabulate("networks", by_name(records), columns) for columns in (trained, read))
 
 
 FINDING = (

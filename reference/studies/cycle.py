@@ -20,13 +20,12 @@ from ..by_hand import steps as by_hand
 from ..experiment.figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
 from ..experiment.plans import STUDIED
 from ..experiment.state import State
-from ..experiment.tables import grid
 from ..experiment.train import train
 from ..method import losses, network, objectives
 from ..method.numerics import predict
 from ..method.settings import AdversaryCritic
 from .measures import robustness, with_objective
-from .study import DIGIT_SIZES, Records, Size, by_name, digits, entry, mean, told, values
+from .study import DIGIT_SIZES, ROBUST, Records, Size, by_name, digits, mean, over_seeds, tabulate, told, values
 
 SIZES = DIGIT_SIZES
 COLLAPSE = 10
@@ -45,11 +44,7 @@ def attached(params, generated, x, y, critic_params, noise, s: AdversaryCritic):
 
 def tasks(size: Size):
     defences = {name: replace(STUDIED["critic"], cycle_weight=beta) for name, beta in CASES.items()}
-    return [
-        ({"name": name, "seed": seed, "settings": repr((defence, size))}, (name, defence, size, seed))
-        for seed in range(size.seeds)
-        for name, defence in defences.items()
-    ]
+    return over_seeds(size.seeds, {name: ((s, size), (name, s, size)) for name, s in defences.items()})
 
 
 def measure(name: str, defence: AdversaryCritic, size: Size, seed: int) -> dict:
@@ -81,13 +76,8 @@ def round_trip(state: State, defence: AdversaryCritic, x) -> dict:
 
 
 def table(records: Records) -> str:
-    header = ["cycle term", "error %", "ρ DeepFool", "ρ high-conf.", "round trip", "changed %", "sd", "step"]
-    rows = [
-        [name, entry(group, "error", 1, 100), entry(group, "deepfool"), entry(group, "high_confidence")]
-        + [entry(group, "trip"), entry(group, "changed", 0, 100), entry(group, "sd", 4), entry(group, "step", 4)]
-        for name, group in by_name(records).items()
-    ]
-    return grid(header, rows)
+    cycle = ("round trip", "trip"), ("changed %", "changed", 0, 100), ("sd", "sd", 4), ("step", "step", 4)
+    return tabulate("cycle term", by_name(records), ROBUST + cycle)
 
 
 FINDING = (

@@ -37,7 +37,7 @@ from ..experiment.tables import grid
 from ..experiment.train import error, train
 from ..method.settings import AdversarialTraining, Defence, Margin, Training, Undefended, VirtualAdversarial
 from .measures import FIRST_TOY, calibrated, on_toy
-from .study import Records, by_name, entry, mean, told, values
+from .study import Records, by_name, entry, mean, over_seeds, told, values
 
 BEFORE, POSTERIOR = "before training", "exact posterior"
 OTHERS = {BEFORE: ("0.5", "", "<"), POSTERIOR: ("0.5", "", "*")}  # their look
@@ -77,14 +77,10 @@ def candidates(size: Size) -> dict[str, Sequence[Defence]]:
 
 def tasks(size: Size):
     only_pretrained = replace(size, training=replace(size.training, epochs=0))
-    runs = [(BEFORE, (Undefended(),), only_pretrained)]
-    runs += [(name, defences, size) for name, defences in candidates(size).items()]
-    runs += [(POSTERIOR, (), size)]
-    return [
-        ({"name": name, "seed": seed, "settings": repr((defences, at.training, at.test))}, (defences, at, seed))
-        for seed in range(size.seeds)
-        for name, defences, at in runs
-    ]
+    runs = {BEFORE: ((Undefended(),), only_pretrained)}
+    runs |= {name: (defences, size) for name, defences in candidates(size).items()} | {POSTERIOR: ((), size)}
+    settings = {name: (tried, at.training, at.test) for name, (tried, at) in runs.items()}
+    return over_seeds(size.seeds, {name: (settings[name], run) for name, run in runs.items()})
 
 
 def measure(defences: Sequence[Defence], size: Size, seed: int) -> dict:

@@ -37,12 +37,12 @@ from ..attacks.result import clip
 from ..by_hand.model import from_params
 from ..experiment.figures import FONT, caption, look, plain
 from ..experiment.plans import LONG, STUDIED
-from ..experiment.tables import NAMES, grid
+from ..experiment.tables import NAMES
 from ..experiment.train import train
 from ..method.numerics import norm, one_hot, predict, softmax
 from ..method.perturbations import unit_rows
 from ..method.settings import Defence
-from .study import DIGIT_SIZES, Records, Size, by_name, digits, entry, mean, values
+from .study import DIGIT_SIZES, Records, Size, by_name, digits, mean, over_seeds, tabulate, values
 
 SIZES = {
     "quick": (Size(DIGIT_SIZES["quick"].training, 1, 10), ("undefended",)),
@@ -61,11 +61,7 @@ CHECKS = {
 
 def tasks(of):
     size, names = of
-    return [
-        ({"name": NAMES[name], "seed": seed, "settings": repr((STUDIED[name], size))}, (name, size, seed))
-        for seed in range(size.seeds)
-        for name in names
-    ]
+    return over_seeds(size.seeds, {NAMES[name]: ((STUDIED[name], size), (name, size)) for name in names})
 
 
 def measure(name: str, size: Size, seed: int) -> dict:
@@ -181,8 +177,7 @@ def by_decision(logits, x, y, rng, iterations: int = 30, directions: int = 100) 
 def table(records: Records) -> str:
     more = {"missed": "missed", "nearer": "decision nearer", "far": "r = 6", "flat": "flat"}
     columns = {"clean": "no attack"} | CHECKS | more
-    rows = [[name, *(entry(group, key, 1, 100) for key in columns)] for name, group in by_name(records).items()]
-    return grid(["defence", *(f"{name} %" for name in columns.values())], rows)
+    return tabulate("defence", by_name(records), [(f"{name} %", key, 1, 100) for key, name in columns.items()])
 
 
 FINDING = (

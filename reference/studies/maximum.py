@@ -46,7 +46,7 @@ from ..method.numerics import one_hot
 from ..method.perturbations import gradient_step, unit_rows, virtual_direction
 from ..method.risk import candidate_losses, example_losses, robust_risk, universal_risk, worst_perturbation
 from ..method.settings import AdversarialTraining, Defence
-from .study import DIGIT_SIZES, Records, Size, by_name, digits, entry, mean, values
+from .study import DIGIT_SIZES, Records, Size, by_name, digits, entry, mean, over_seeds, tabulate, values
 
 SIZES = {name: (size, 20) for name, size in DIGIT_SIZES.items()}
 """Size, and iterations of every search."""
@@ -73,14 +73,11 @@ STAGES = ("start", "middle", "end")
 
 def tasks(of: tuple[Size, int]):
     size, iterations = of
-    return [
-        (
-            {"name": name, "seed": seed, "settings": repr((defence, size.training, size.images, iterations))},
-            (name, defence, size, iterations, seed),
-        )
-        for seed in range(size.seeds)
+    runs = {
+        name: ((defence, size.training, size.images, iterations), (name, defence, size, iterations))
         for name, defence in NETWORKS.items()
-    ]
+    }
+    return over_seeds(size.seeds, runs)
 
 
 def on_equation_1(shared: bool) -> SimpleNamespace:
@@ -166,22 +163,17 @@ def measure(name: str, defence: Defence, size: Size, iterations: int, seed: int)
 
 def table(records: Records) -> str:
     groups = by_name(records)
-    header = ["trained by", "loss, clean", "shared r", "one r each", "finite set: shared", "one each"]
-    header += ["error %, clean", "shared r", "one r each"]
-    keys = ("end_clean", "end_shared", "end_each", "finite_shared", "finite_each")
-    rows = [
-        [name, *(entry(group, key, 2) for key in keys)]
-        + [entry(group, f"{key}_error", 1, 100) for key in ("clean", "shared", "each")]
-        for name, group in groups.items()
-    ]
-    after = [[name, *(entry(g, f"end_{key}", 0, 100) for key in PERTURBATIONS)] for name, g in groups.items()]
+    columns = [("loss, clean", "end_clean", 2), ("shared r", "end_shared", 2), ("one r each", "end_each", 2)]
+    columns += [("finite set: shared", "finite_shared", 2), ("one each", "finite_each", 2)]
+    columns += [("error %, clean", "clean_error", 1, 100), ("shared r", "shared_error", 1, 100)]
+    columns += [("one r each", "each_error", 1, 100)]
     own = [
         [f"{own} ({network})", *(entry(groups[network], f"{stage}_{own}", 0, 100) for stage in STAGES)]
         for network, own in OWN.items()
     ]
     tables = (
-        grid(header, rows),
-        grid(["reach after training in %", *PERTURBATIONS], after),
+        tabulate("trained by", groups, columns),
+        tabulate("reach after training in %", groups, [(key, f"end_{key}", 0, 100) for key in PERTURBATIONS]),
         grid(["reach of a network's own in %", *STAGES], own),
     )
     return "\n\n".join(tables)

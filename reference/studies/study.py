@@ -18,7 +18,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -30,6 +30,7 @@ import numpy as onp
 from ..data import load
 from ..experiment import plans
 from ..experiment.figures import save
+from ..experiment.tables import grid
 from ..method.settings import Training
 from ..plumbing.command import add_places
 from ..plumbing.executors import Cluster
@@ -117,6 +118,15 @@ def headline(name: str) -> str:
     return read(path)["finding"].partition(". ")[0].rstrip(".") + "." if path.exists() else ""
 
 
+def over_seeds(seeds: int, runs: Mapping[str, tuple]) -> list[tuple[dict, tuple]]:
+    """The tasks of `runs`, {name: (settings, arguments)}, for each seed, which is the last argument."""
+    return [
+        ({"name": name, "seed": seed, "settings": repr(settings)}, (*arguments, seed))
+        for seed in range(seeds)
+        for name, (settings, arguments) in runs.items()
+    ]
+
+
 def by_name(records: Records) -> dict[str, list[dict]]:
     """The records of each setting, in order."""
     groups: dict[str, list[dict]] = {}
@@ -139,6 +149,16 @@ def entry(records: Records, key: str, digits: int = 3, scale: float = 1) -> str:
         return f"{found.mean():.{digits}f} ±{found.std(ddof=1):.{digits}f}"
     half = records[0].get(f"{key}_half")
     return f"{found[0]:.{digits}f}" + ("" if half is None else f" ±{scale * half:.{digits}f}")
+
+
+ROBUST = (("error %", "error", 1, 100), ("ρ DeepFool", "deepfool"), ("ρ high-conf.", "high_confidence"))
+"""Columns of `tabulate`, of what `measures.robustness` measures."""
+
+
+def tabulate(title: str, groups: Mapping[str, Records], columns: Sequence[tuple]) -> str:
+    """A row for each group: its name, under `title`, and an `entry` for each column (title, key, digits, scale)."""
+    rows = [[name, *(entry(group, *how) for _, *how in columns)] for name, group in groups.items()]
+    return grid([title, *(head for head, *_ in columns)], rows)
 
 
 def compare(a: Records, b: Records, key: str) -> int:

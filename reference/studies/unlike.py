@@ -33,14 +33,13 @@ from ..experiment.plans import STUDIED
 from ..experiment.run import SHEET_CONFIDENCE
 from ..experiment.standin import StandIn
 from ..experiment.state import State
-from ..experiment.tables import grid
 from ..experiment.train import train
 from ..method import critic, losses, network, objectives
 from ..method.numerics import pick, predict
 from ..method.objectives import fixed
 from ..method.settings import AdversaryCritic
 from .measures import robustness, with_objective
-from .study import DIGIT_SIZES, Records, Size, by_name, digits, entry, mean, told, values
+from .study import DIGIT_SIZES, ROBUST, Records, Size, by_name, digits, mean, over_seeds, tabulate, told, values
 
 SIZES = DIGIT_SIZES
 
@@ -74,11 +73,9 @@ def unlike(weight: float):
 def tasks(size: Size):
     method = STUDIED["critic"]
     defences = dict.fromkeys(CASES, method) | {"neither, no cycle": replace(method, cycle_weight=0.0)}
-    return [
-        ({"name": name, "seed": seed, "settings": repr((s, CASES[name], size))}, (s, *CASES[name], size, seed))
-        for seed in range(size.seeds)
-        for name, s in defences.items()
-    ]
+    return over_seeds(
+        size.seeds, {name: ((s, CASES[name], size), (s, *CASES[name], size)) for name, s in defences.items()}
+    )
 
 
 def measure(s: AdversaryCritic, weight: float, other: float, size: Size, seed: int) -> dict:
@@ -120,13 +117,10 @@ def sheet(state: State, x, y) -> dict:
 
 
 def table(records: Records) -> str:
-    header = ["critic term", "error %", "ρ DeepFool", "ρ high-conf.", "success %", "looks like: target %", "original %"]
-    rows = [
-        [name, entry(group, "error", 1, 100), entry(group, "deepfool"), entry(group, "high_confidence")]
-        + [entry(group, key, 0, 100) for key in ("success", "looks_like", "looks_original", "target", "original")]
-        for name, group in by_name(records).items()
-    ]
-    return grid([*header, "critic says: target %", "original %"], rows)
+    shares = {"success": "success %", "looks_like": "looks like: target %", "looks_original": "original %"}
+    shares |= {"target": "critic says: target %", "original": "original %"}
+    columns = ROBUST + tuple((title, key, 0, 100) for key, title in shares.items())
+    return tabulate("critic term", by_name(records), columns)
 
 
 FINDING = (
