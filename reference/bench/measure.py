@@ -14,6 +14,10 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 import numpy as onp
+from autograd.extend import VSpace
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.numpy.numpy_vspaces import ArrayVSpace
+from autograd.tracer import isbox
 
 from ..by_hand import steps
 from ..method import steps as definitions
@@ -184,9 +188,10 @@ def peak_memory(job: rows.Job) -> int:
 
 
 class Counted(onp.ndarray):
-    """An array that counts the operations of NumPy which it, or what is made from it, goes into."""
+    """An array that counts what it, or what is made from it, goes into: operations of NumPy, and multiply-adds of
+    matrix products."""
 
-    calls = 0
+    calls = products = 0
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
         def bare(a):
@@ -195,20 +200,30 @@ class Counted(onp.ndarray):
         Counted.calls += 1
         if out is not None:
             kwargs["out"] = tuple(map(bare, out))
-        result = getattr(ufunc, method)(*map(bare, inputs), **{name: bare(value) for name, value in kwargs.items()})
+        inputs, kwargs = [bare(a) for a in inputs], {name: bare(value) for name, value in kwargs.items()}
+        boxed = any(map(isbox, inputs))  # autograd's comes back here with what is in it
+        if ufunc is onp.matmul and not boxed and min(map(onp.ndim, inputs)) == 2:
+            Counted.products += inputs[0].size * inputs[1].shape[-1]
+        result = getattr(ufunc, method)(*inputs, **kwargs)
         return result.view(Counted) if isinstance(result, onp.ndarray) else result
 
     def __array_function__(self, *args):
         Counted.calls += 1
-        return super().__array_function__(*args)
+        result = super().__array_function__(*args)  # `concatenate` and the like, which forget the class
+        return result.view(Counted) if isinstance(result, onp.ndarray) else result
+
+
+ArrayBox.register(Counted)
+VSpace.register(Counted, ArrayVSpace)
+
+
+def counted(tree):
+    """Lists and tuples with their arrays as `Counted`."""
+    return tree.view(Counted) if isinstance(tree, onp.ndarray) else type(tree)(map(counted, tree))
 
 
 def numpy_calls(p: Problem) -> int:
     """How many operations of NumPy our classifier step calls; slices and casts are not counted."""
-
-    def counted(tree):
-        return [tuple(a.view(Counted) for a in layer) for layer in tree]
-
     state = p.state
     adam = replace(state.adam, m=counted(state.adam.m), v=counted(state.adam.v))
     state = replace(state, params=counted(state.params), critic=counted(state.critic), adam=adam)

@@ -30,14 +30,10 @@ import warnings
 from dataclasses import replace
 
 import numpy as onp
-from autograd.extend import VSpace
-from autograd.numpy.numpy_boxes import ArrayBox
-from autograd.numpy.numpy_vspaces import ArrayVSpace
-from autograd.tracer import isbox
 from matplotlib.figure import Figure
 
 from ..bench import growth
-from ..bench.measure import interleave, layer_sizes, peak_memory
+from ..bench.measure import Counted, counted, interleave, layer_sizes, peak_memory
 from ..bench.problem import Problem, prepare
 from ..bench.rows import Job
 from ..by_hand import steps as by_hand
@@ -160,44 +156,12 @@ def on_paper(p: Problem) -> dict[str, int]:
     return {step: n * products for step, products in zip(STEPS, each, strict=True)}
 
 
-class Counted(onp.ndarray):
-    """An array that adds up the multiply-adds of the matrix products that it, or what is made from it, goes into."""
-
-    total = 0
-
-    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
-        def bare(a):
-            return a.view(onp.ndarray) if isinstance(a, Counted) else a
-
-        if out is not None:
-            kwargs["out"] = tuple(map(bare, out))
-        inputs, kwargs = [bare(a) for a in inputs], {name: bare(value) for name, value in kwargs.items()}
-        boxed = any(map(isbox, inputs))  # a box comes back here with what is in it
-        if ufunc is onp.matmul and not boxed and min(map(onp.ndim, inputs)) == 2:
-            Counted.total += inputs[0].size * inputs[1].shape[-1]
-        result = getattr(ufunc, method)(*inputs, **kwargs)
-        return result.view(Counted) if isinstance(result, onp.ndarray) else result
-
-    def __array_function__(self, *args):
-        result = super().__array_function__(*args)  # `concatenate` and the like, which forget the class
-        return result.view(Counted) if isinstance(result, onp.ndarray) else result
-
-
-ArrayBox.register(Counted)
-VSpace.register(Counted, ArrayVSpace)
-
-
 def count(p: Problem, step: str, steps) -> int:
     """The multiply-adds of one step, counted while it runs."""
-
-    def counted(tree):
-        return tree.view(Counted) if isinstance(tree, onp.ndarray) else [counted(part) for part in tree]
-
-    layers = {name: list(map(tuple, counted(getattr(p.state, name)))) for name in ("params", "critic")}
-    watched = p._replace(state=replace(p.state, **layers), x=counted(p.x), noise=counted(p.noise))
-    Counted.total = 0
+    state = replace(p.state, params=counted(p.state.params), critic=counted(p.state.critic))
+    watched, before = p._replace(state=state, x=counted(p.x), noise=counted(p.noise)), Counted.products
     take(watched, step, steps)
-    return Counted.total
+    return Counted.products - before
 
 
 def mean(records: Records, *path) -> onp.ndarray:

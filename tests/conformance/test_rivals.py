@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from strategies import problems
 
 from reference.method import objectives
-from reference.method.adam import Adam, adam_step
 from reference.method.numerics import predict
 from reference.method.settings import AdversaryCritic, Generator
-from reference.method.targets import RunningConfidence
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 1e-4}
 
@@ -39,11 +37,6 @@ class PyTorch:
         gradient = self.module.gradient(values, weights, params)
         return {name: v.item() for name, v in values.items()}, [tuple(g.numpy() for g in layer) for layer in gradient]
 
-    def adam(self, params, gradient, state, rate):
-        trees = [self.arrays([tuple(a.copy() for a in layer) for layer in t]) for t in (params, state.m, state.v)]
-        self.module.adam_step(trees[0], self.arrays(gradient), *trees[1:], state.t, rate)
-        return [[tuple(a.numpy() for a in layer) for layer in tree] for tree in trees]
-
 
 class Jax:
     # Of one size, since every operation is compiled for every new shape.
@@ -63,10 +56,6 @@ class Jax:
         params = self.arrays(params)
         values, gradient = terms(params), self.module.gradient(terms, weights, params)
         return {name: float(v) for name, v in values.items()}, self.library.tree.map(np.asarray, gradient)
-
-    def adam(self, params, gradient, state, rate):
-        trees = map(self.arrays, (params, gradient, state.m, state.v))
-        return self.library.tree.map(np.asarray, self.module.adam_step(*trees, state.t, rate))
 
 
 @pytest.fixture(params=[PyTorch, Jax], scope="module")
@@ -164,35 +153,3 @@ def test_the_nearest_class_without_gradients(rival):
     x = np.ones((2, 3))
     assert (predict(x @ params[0][0] + params[0][1]) == 1).all()
     assert (np.asarray(rival.module.nearest_class(rival.arrays(params), rival.arrays(x))) == 2).all()
-
-
-def test_no_attack_that_changed_the_prediction(rival):
-    """A constant classifier: the critic's and the cycle's terms are 0, with finite gradients."""
-    rng = np.random.default_rng(0)
-    params = [(np.zeros((3, 2)), np.array([1.0, 0.0]))]
-    critic = [(rng.standard_normal((3, 2)), np.zeros(2))]
-    x, y, t = rng.random((4, 3)), np.array([0, 1, 0, 1]), np.array([1, 1, 1, 1])
-    running = RunningConfidence(np.array([0.9, 0.9]), np.array([0.9, 0.9]), 1)
-    noise, s = [np.zeros((4, 3))], AdversaryCritic()
-    expected = objectives.differentiate(
-        lambda p: objectives.adversary_critic(p, x, y, t, running, critic, noise, s), params
-    )
-    args = map(rival.arrays, (x, y, t, running.value[t], critic, noise))
-    found = rival.run(partial(with_params, rival.module.classifier_terms, *args), {}, params)
-    assert found[0]["critic"] == found[0]["cycle"] == 0
-    same(expected, found, np.float64)
-
-
-@pytest.mark.parametrize("t", (0, 5))
-def test_adam(rival, t):
-    rng = np.random.default_rng(t)
-
-    def tree():
-        return [(rng.standard_normal((3, 2)), rng.standard_normal(2))]
-
-    params, gradient = tree(), tree()
-    state = Adam(tree(), [tuple(a * a for a in layer) for layer in tree()], t)
-    new, after = adam_step(params, gradient, state, 1e-3)
-    for expected, found in zip((new, after.m, after.v), rival.adam(params, gradient, state, 1e-3), strict=True):
-        for a, b in zip(expected[0], found[0], strict=True):
-            assert np.abs(a - b).max() <= 1e-12 * np.abs(a).max()

@@ -13,13 +13,13 @@ from reference.studies import cost
 
 def test_a_counted_array_counts_products_and_nothing_else():
     a, b = np.ones((2, 3)).view(cost.Counted), np.ones((3, 4))
-    cost.Counted.total = 0
+    cost.Counted.products = 0
     c = np.maximum((a + 1) @ b, 0)
-    assert cost.Counted.total == 24 and isinstance(c, cost.Counted) and np.array_equal(c, np.full((2, 4), 6))
+    assert cost.Counted.products == 24 and isinstance(c, cost.Counted) and np.array_equal(c, np.full((2, 4), 6))
     np.concatenate([c, c]).T @ np.ones((4, 5))
-    assert cost.Counted.total == 24 + 4 * 4 * 5
+    assert cost.Counted.products == 24 + 4 * 4 * 5
     np.ones(2) @ c
-    assert cost.Counted.total == 24 + 4 * 4 * 5, "a sum of rows is no matrix product"
+    assert cost.Counted.products == 24 + 4 * 4 * 5, "a sum of rows is no matrix product"
 
 
 @settings(max_examples=10)
