@@ -142,8 +142,6 @@ def run(args: argparse.Namespace) -> int:
         for option in ("only", "cases", "json", "junit", "html", "known_failures"):
             if getattr(args, option):
                 raise InputError(f"--random asks new networks: leave out --{option.replace('_', '-')}")
-    if args.seed < 0:
-        raise InputError(f"--seed {args.seed}: give a whole number, 0 or more")
     if bool(args.adapter) == bool(args.program):
         raise InputError("run: give a Python adapter, MODULE[:OBJECT], or --command LINE")
     with Command(args.program, args.timeout) if args.program else Live(args.adapter, args.timeout) as adapter:
@@ -155,8 +153,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def export(args: argparse.Namespace) -> None:
-    if args.seed < 0:
-        raise InputError(f"--seed {args.seed}: give a whole number, 0 or more")
     offline.check_unanswered(args.folder)
     own = args.folder / offline.CASES
     if own.exists():
@@ -211,6 +207,8 @@ class Adapter:
 
 def execute(args: argparse.Namespace) -> int | None:
     """Do what the command line asks -> the exit status."""
+    if getattr(args, "seed", 0) < 0:
+        raise InputError(f"--seed {args.seed}: give a whole number, 0 or more")
     match args.command:
         case "run":
             return run(args)

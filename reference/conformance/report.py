@@ -121,20 +121,16 @@ pre{{overflow:auto}}.failed,.error{{background:#fdd}}.passed{{background:#efe}}<
 
 def write_junit(path: Path, results: Sequence[Result], name: str) -> None:
     """One test case each; blocked ones are skipped."""
-    suite = ElementTree.Element("testsuite", name=clean(name), tests=str(len(results)))
+    kinds = {"failed": "failure", "error": "error", "blocked": "skipped", "skipped": "skipped", "known": "skipped"}
+    count = Counter(kinds.get(r.status) for r in results)
+    counts = {"failures": count["failure"], "errors": count["error"], "skipped": count["skipped"]}
+    about = {"tests": len(results)} | counts
+    suite = ElementTree.Element("testsuite", name=clean(name), **{key: str(n) for key, n in about.items()})
     for r in results:
         test = ElementTree.SubElement(suite, "testcase", classname=f"level{r.case.level}.{r.case.term}", name=r.case.id)
-        kind = {"failed": "failure", "error": "error", "blocked": "skipped", "skipped": "skipped", "known": "skipped"}
-        if r.status in kind:
-            ElementTree.SubElement(
-                test, kind[r.status], message=clean("; ".join(filter(None, [r.text, *r.findings, *r.mistakes][:6])))
-            )
-    for tag, statuses in (
-        ("failures", ["failed"]),
-        ("errors", ["error"]),
-        ("skipped", ["blocked", "skipped", "known"]),
-    ):
-        suite.set(tag, str(sum(r.status in statuses for r in results)))
+        if kind := kinds.get(r.status):
+            message = clean("; ".join(filter(None, [r.text, *r.findings, *r.mistakes][:6])))
+            ElementTree.SubElement(test, kind, message=message)
     write_text(path, ElementTree.tostring(suite, encoding="unicode") + "\n")
 
 

@@ -81,15 +81,12 @@ def measure_steps(scale: str, epochs: int, seconds: float, seed: int) -> dict:
     times = interleave(jobs, seconds)
     found = {"norms": dict(zip(MODES, size)), "cosine": float(gradients[1] @ gradients[2]) / (size[1] * size[2])}
     for step in STEPS:
-        about = {
+        found[step] = {
             "on paper": on_paper(p)[step],
             "counted": {route: count(p, step, steps) for route, steps in ROUTES.items()},
+            "seconds": {route: float(onp.median(times[f"{step}, {route}"])) for route in ROUTES},
+            "bytes": {route: peak_memory(jobs[f"{step}, {route}"]) for route in ROUTES},
         }
-        about |= {"seconds": {}, "bytes": {}}
-        for route in ROUTES:
-            about["seconds"][route] = float(onp.median(times[f"{step}, {route}"]))
-            about["bytes"][route] = peak_memory(jobs[f"{step}, {route}"])
-        found[step] = about
     return found
 
 

@@ -25,12 +25,11 @@ from dataclasses import replace
 import numpy as onp
 from matplotlib.figure import Figure
 
-from ..attacks import high_confidence
 from ..by_hand import steps as by_hand
 from ..by_hand.model import from_params
 from ..experiment.figures import BLUE, FONT, MARKERS, ORANGE, caption, plain
 from ..experiment.plans import STUDIED
-from ..experiment.run import SHEET_CONFIDENCE
+from ..experiment.run import pictured
 from ..experiment.standin import StandIn
 from ..experiment.state import State
 from ..experiment.train import train
@@ -100,19 +99,14 @@ def critic_says(state: State, s: AdversaryCritic, x) -> dict:
     }
 
 
-def ten(y) -> onp.ndarray:
-    """The first image of each class."""
-    return onp.array([onp.flatnonzero(y == digit)[0] for digit in onp.unique(y)])
-
-
 def sheet(state: State, x, y) -> dict:
-    """`ten` images attacked to C = 0.8: {pixels: in %, as hexadecimal bytes; taken_for: classes, None for failed}."""
-    model, rows = from_params(state.params), ten(y)
-    attacked = high_confidence(model, x[rows], ("true", y[rows]), SHEET_CONFIDENCE)
-    classes = predict(model.logits(attacked.images)).tolist()
+    """What is `pictured`: {pixels: in %, as hexadecimal bytes, unchanged where the attack failed; taken_for: classes,
+    None for failed}."""
+    shown = pictured(from_params(state.params), x, y)
+    images = onp.where(shown["success"][:, None], shown["adversarial"], shown["x"])
     return {
-        "pixels": [bytes(image).hex() for image in onp.rint(100 * attacked.images).astype(onp.uint8)],
-        "taken_for": [j if found else None for j, found in zip(classes, attacked.success, strict=True)],
+        "pixels": [bytes(image).hex() for image in onp.rint(100 * images).astype(onp.uint8)],
+        "taken_for": [int(j) if found else None for j, found in zip(shown["taken_for"], shown["success"], strict=True)],
     }
 
 
@@ -146,7 +140,8 @@ def draw(records: Records) -> Figure:
     groups, test = by_name(records), digits().test
     figure = Figure(figsize=(13, 5), layout="constrained")
     sheets, looks, rho = figure.subplots(1, 3, sharey=True, width_ratios=(8.2, 2.4, 2.4))
-    pictures, classes = [100 * test.x[ten(test.y)]], [test.y[ten(test.y)]]
+    _, first = onp.unique(test.y, return_index=True)
+    pictures, classes = [100 * test.x[first]], [test.y[first]]
     for shown in (group[0]["sheet"] for group in groups.values()):
         pictures.append([onp.frombuffer(bytes.fromhex(image), onp.uint8) for image in shown["pixels"]])
         classes.append(shown["taken_for"])

@@ -130,7 +130,11 @@ def test_a_foreign_file_is_refused(content, tmp_path, capsys):
     assert path.read_text() == content
 
 
-@pytest.mark.parametrize("argv", (["cycle", "--jobs", "0"], ["cycle", "--quick", "--full"], ["nothing"]))
+@pytest.mark.parametrize(
+    "argv",
+    [["cycle", "--jobs", "0"], ["cycle", "--quick", "--full"], ["nothing"], ["survey"], ["survey", "score"]]
+    + [["survey", "make", "--images", "x"]],
+)
 def test_wrong_command_lines(argv, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert command.main(argv) == 2

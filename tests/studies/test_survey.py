@@ -379,13 +379,6 @@ def test_alpha_is_one_minus_observed_over_expected_disagreement(seed, annotators
     assert np.isclose(found, scoring.alpha(7 - 2 * shuffled))
 
 
-def test_alpha_of_agreement_and_of_chance():
-    rng = np.random.default_rng(0)
-    row = rng.integers(0, 10, 2000).astype(float)
-    assert scoring.alpha(np.stack([row, row, row])) == 1
-    assert abs(scoring.alpha(rng.integers(0, 10, (3, 2000)).astype(float))) < 0.03
-
-
 def test_score_from_the_command_line(made, key, tmp_path, capsys, monkeypatch):
     """Two people and both stand-ins, one file rejected: tables apart, everything in the JSON, beside the published."""
     folder = tmp_path / "answers"
@@ -444,12 +437,6 @@ def test_without_a_name_the_studies_are_listed(capsys):
     heads = [line for line in lines if line and not line.startswith(" ")]
     assert [line.split()[0] for line in heads] == [*command.STUDIES, "survey"]
     assert heads[-1].endswith(survey.__doc__.splitlines()[0])
-
-
-@pytest.mark.parametrize("argv", [["other"], ["survey"], ["survey", "score"], ["survey", "make", "--images", "x"]])
-def test_a_wrong_command_line_is_status_2(argv, capsys):
-    assert command.main(argv) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -86,12 +85,7 @@ def where(browser, seconds=20):
 
 def download(folder, seconds=20):
     """The one exported file, once it is whole."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := list(folder.glob("answers-*.json")):
-            return found[0]
-        time.sleep(0.05)
-    raise AssertionError("nothing was downloaded")
+    return WebDriverWait(folder, seconds).until(lambda folder: list(folder.glob("answers-*.json")))[0]
 
 
 def test_a_person_answers_by_keyboard_reloads_and_exports(open_page, made, tmp_path):
@@ -247,19 +241,14 @@ def test_two_tabs_hold_the_same_answers(open_page):
     assert where(browser) == "Strip 2 of 4, 6 of 20 answered"
     browser.execute_script("window.confirm = () => true; document.getElementById('erase').click()")
     browser.switch_to.window(first)
-    end = time.monotonic() + 10
-    while not browser.find_element(By.ID, "consent").is_displayed() and time.monotonic() < end:
-        time.sleep(0.02)
+    WebDriverWait(browser, 10).until(lambda browser: browser.find_element(By.ID, "consent").is_displayed())
     press(browser, Keys.ENTER)
     assert where(browser) == "Strip 1 of 4, 0 of 20 answered"
 
 
 def shown(browser, text, seconds=10):
     """Wait until the strip holds `text`."""
-    end = time.monotonic() + seconds
-    while "".join(values(browser)) != text and time.monotonic() < end:
-        time.sleep(0.02)
-    assert "".join(values(browser)) == text
+    WebDriverWait(browser, seconds).until(lambda browser: "".join(values(browser)) == text)
 
 
 def test_a_strip_that_is_none_begins_anew(open_page):

@@ -26,6 +26,7 @@ from ...method.perturbations import gradient_step, steepest, virtual_direction
 from ...method.settings import AdversarialTraining, AdversaryCritic, Generator, Margin, VirtualAdversarial
 from ...method.targets import RunningConfidence, distances, nearest
 from ..judge import trajectory
+from .tensors import weighted
 
 UNIT = AdversaryCritic(penalty_weight=1)
 """The critic's loss with the penalty's weight 1."""
@@ -140,12 +141,12 @@ class Definitions:
         weights = {"penalty": penalty_weight}
         found = gradients(lambda D: self._critic_terms(D, x, y, x_hat, y_hat, noise_real, noise_fake, u), D)
         adam_D = Adam(*(state[f"critic_{name}"] for name in "mvt"))
-        D, adam_D = adam_step(D, weighted(weights, found), adam_D, critic_rate)
+        D, adam_D = adam_step(D, weighted(found, **weights), adam_D, critic_rate)
 
         weights = {"critic": critic_weight, "cycle": cycle_weight}
         found = gradients(lambda p: self._classifier_terms(p, D, x, y, targets, C, noise_judge), params)
         adam = Adam(*(state[f"params_{name}"] for name in "mvt"))
-        params, adam = adam_step(params, weighted(weights, found), adam, rate)
+        params, adam = adam_step(params, weighted(found, **weights), adam, rate)
 
         after = {"params": params, "params_m": adam.m, "params_v": adam.v, "params_t": adam.t}
         return after | {"critic": D, "critic_m": adam_D.m, "critic_v": adam_D.v, "critic_t": adam_D.t} | running
@@ -187,12 +188,6 @@ def gradients(terms_of, params):
     pull_back, found = make_vjp(evaluated)(params)
     units = np.eye(len(found), dtype=params[0][0].dtype)
     return {name: pull_back(tuple(unit)) for name, unit in zip(names, units, strict=True)}
-
-
-def weighted(weights, found):
-    """Σ weight·gradient over the terms `found`; a weight that is not named is 1."""
-    layers = zip(*([(weights.get(name, 1) * W, weights.get(name, 1) * b) for W, b in g] for name, g in found.items()))
-    return [tuple(sum(parts) for parts in zip(*layer)) for layer in layers]
 
 
 class ByHand(Definitions):
