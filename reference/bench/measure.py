@@ -10,7 +10,6 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from importlib.metadata import version
 from importlib.util import find_spec
 from unittest.mock import patch
 
@@ -44,10 +43,7 @@ def measure(scale: str, epochs: int, seconds: float) -> dict:
     note(f"{scale}: training for {epochs} epochs")
     p = prepare(scale, epochs)
     made = {name: row(p) for name, (row, library) in ROWS.items() if find_spec(library)}
-    found: dict = {
-        "rows": list(made),
-        "versions": {library: version(library) for _, library in ROWS.values() if find_spec(library)},
-    }
+    found: dict = {"rows": list(made)}
     work, sizes, critic = active(p), layer_sizes(p.state.params), layer_sizes(p.state.critic)
     parts = products.classifier_step(sizes, critic, work)
     floors = {rows.CLASSIFIER: sum(parts.values(), []), rows.CRITIC: products.critic_step(critic, len(p.x))}

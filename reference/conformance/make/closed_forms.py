@@ -56,6 +56,11 @@ def logits(params, x):
     return x @ params[-1][0] + params[-1][1]
 
 
+def predicted(params, x):
+    """argmax f(x), (n,)."""
+    return logits(params, x).argmax(axis=1)
+
+
 def running_confidence(choices, params, x, y, value, biased, steps):
     p = softmax(logits(params, x))
     mine = [p.max(axis=1)[p.argmax(axis=1) == j] for j in range(len(value))]
@@ -100,7 +105,7 @@ def deepfool(choices, params, x, labels):
     if len(params) > 1:
         return {}
     distance, w = _boundary(params, x, labels)
-    assert (distance < 0.1).all() and (labels == logits(params, x).argmax(axis=1)).all(), "one step, or it is not exact"
+    assert (distance < 0.1).all() and (labels == predicted(params, x)).all(), "one step, or it is not exact"
     return {"images": x + 1.02 * (distance + 1e-4)[:, None] * w}
 
 

@@ -32,7 +32,7 @@ from ..adapter import CHOICES, Adapter
 from ..adapters import ours
 from ..cases import Case, flatten, tree_map
 from ..judge import distance, question
-from .closed_forms import logits, softmax
+from .closed_forms import logits, predicted, softmax
 from .generate import SEEN
 from .mistakes import CHOICES_AS_CHANGES
 from .variants import ROOT, Edit, variant
@@ -75,15 +75,11 @@ LEFT_OUT |= {
 }
 
 
-def _predicted(params, x):
-    return logits(params, x).argmax(axis=1)
-
-
 def _aimed_at(q, a, definitions):
     """Of the classes predicted in a batch, which are the target of another example."""
     params = q["state"]["params"]
-    predicted = _predicted(params, q["x"])
-    return np.isin(predicted, definitions.nearest_class(params, q["x"], predicted, "l2"))
+    classes = predicted(params, q["x"])
+    return np.isin(classes, definitions.nearest_class(params, q["x"], classes, "l2"))
 
 
 def _straight(q, a, definitions):
@@ -106,14 +102,14 @@ OUTCOMES: dict[str, tuple[str, Callable[[dict, dict, Any], Any]]] = {
     "C is below ½ where the attack moves": ("attack", lambda q, a, _: (q["C"] < 0.5)[a["mask"].any(axis=0)]),
     "the attack ends in its target": (
         "attack",
-        lambda q, a, _: _predicted(q["params"], a["trace"][-1]) == q["targets"],
+        lambda q, a, _: predicted(q["params"], a["trace"][-1]) == q["targets"],
     ),
     "a class predicted in training is aimed at": ("training_step", _aimed_at),
-    "DeepFool's label is the prediction": ("deepfool", lambda q, a, _: _predicted(q["params"], q["x"]) == q["labels"]),
+    "DeepFool's label is the prediction": ("deepfool", lambda q, a, _: predicted(q["params"], q["x"]) == q["labels"]),
     "DeepFool ends in the class that was nearest at first": (
         "deepfool",
         lambda q, a, definitions: (
-            _predicted(q["params"], a["images"]) == definitions.nearest_class(q["params"], q["x"], q["labels"], "l2")
+            predicted(q["params"], a["images"]) == definitions.nearest_class(q["params"], q["x"], q["labels"], "l2")
         )[a["success"] & (a["images"] != q["x"]).any(axis=1)],
     ),
     "the high-confidence attack's target has C before it is the highest": ("high_confidence", _early),

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...plumbing.files import load_npz
 from ..cases import FOLDER, tree_map
-from .closed_forms import logits
+from .closed_forms import logits, predicted
 
 Given = dict[str, Any]
 Spec = tuple[str, str, dict[str, str]]
@@ -156,7 +156,7 @@ def build(p: Problem) -> Given:
         "params": params,
         "critic": critic,
         "x": x,
-        "y": np.where(rng.random(POOL) < 0.6, logits(params, x).argmax(axis=1), rng.integers(0, k, POOL)),
+        "y": np.where(rng.random(POOL) < 0.6, predicted(params, x), rng.integers(0, k, POOL)),
         "value": short(rng.uniform(0.5, 0.85, k)),
         "noise_real": noise(critic),
         "noise_fake": noise(critic),
@@ -199,23 +199,19 @@ def build(p: Problem) -> Given:
 PER_EXAMPLE = "x y noise_real noise_fake noise_judge u start targets labels images success C".split()
 
 
-def _predicted(params, x):
-    return logits(params, x).argmax(axis=1)
-
-
 # What makes a branch -----------------------------------------------------------------------------------------
 
 
 def away(given):
     """The targets are the predicted class's successors, so that no example starts in its target."""
-    given["targets"] = (_predicted(given["params"], given["x"]) + 1) % len(given["value"])
+    given["targets"] = (predicted(given["params"], given["x"]) + 1) % len(given["value"])
     given["C"] = given["value"][given["targets"]]
 
 
 def nearest_targets(given):
     """Targets as in training: another class than the predicted one."""
-    predicted, k = _predicted(given["params"], given["x"]), len(given["value"])
-    given["targets"] = (predicted + 1 + given["targets"] % (k - 1)) % k
+    classes, k = predicted(given["params"], given["x"]), len(given["value"])
+    given["targets"] = (classes + 1 + given["targets"] % (k - 1)) % k
     given["C"] = given["value"][given["targets"]]
 
 
@@ -230,7 +226,7 @@ def with_value(level):
 
 def at_once(given):
     """C is below every class's chance level."""
-    given["targets"] = _predicted(given["params"], given["x"])
+    given["targets"] = predicted(given["params"], given["x"])
     given["value"] = np.full_like(given["value"], 1 / 8)
     given["C"] = given["value"][given["targets"]]
 
@@ -248,7 +244,7 @@ def kink(given):
     W, b = given["params"][0]
     first = np.arange(len(b)) == 0
     given["params"] = [(W * ~first, b * ~first), *given["params"][1:]]
-    given["labels"] = _predicted(given["params"], given["x"])
+    given["labels"] = predicted(given["params"], given["x"])
 
 
 def absent(given):
@@ -276,12 +272,12 @@ def unrounded(given):
 
 def misclassified(given):
     """No image is what its label says; DeepFool has nothing to do."""
-    given["labels"] = (_predicted(given["params"], given["x"]) + 1) % len(given["value"])
+    given["labels"] = (predicted(given["params"], given["x"]) + 1) % len(given["value"])
 
 
 def labelled(given):
     """Labels that f gives to all but the last two images."""
-    given["labels"] = _predicted(given["params"], given["x"])
+    given["labels"] = predicted(given["params"], given["x"])
     given["labels"][-2:] = (given["labels"][-2:] + 1) % len(given["value"])
 
 
@@ -292,14 +288,14 @@ def centred(width):
         W, _ = given["params"][0]
         given["x"] = 0.5 + (given["x"] - 0.5) * width
         given["params"] = [(W, -0.5 * W.sum(axis=0))]
-        given["labels"] = _predicted(given["params"], given["x"])
+        given["labels"] = predicted(given["params"], given["x"])
 
     return change
 
 
 def taken(given):
     """Labels as f takes the images."""
-    given["labels"] = _predicted(given["params"], given["x"])
+    given["labels"] = predicted(given["params"], given["x"])
 
 
 def steep(given):
@@ -329,17 +325,12 @@ def set_otherwise(given):
     given |= dict(iterations=3, overshoot=0.25, eps=0.0625, epsilon=0.5, xi=0.25, weight_decay=0.25)
 
 
-def below_half(given):
-    """C is below ½, where the attack may stop before the class is left."""
-    with_value(3 / 8)(given)
-
-
 def flat(given):
     """No gradient at all where the image is dark: every hidden unit is off there, and the logits are far apart."""
     (W, b), (V, c) = given["params"]
     given["params"] = [(np.abs(W), np.full_like(b, -1)), (V, c)]
     given["x"][: len(given["x"]) // 2] /= 16
-    given["y"] = given["labels"] = _predicted(given["params"], given["x"])
+    given["y"] = given["labels"] = predicted(given["params"], given["x"])
     given["labels"][0] = (given["labels"][0] + 1) % len(c)
     given["params"][-1] = (V, 2 * c)
     away(given)
@@ -617,7 +608,7 @@ PROBLEMS = [
         terms(*ATTACKED),
         seed=5,
         rows=(38, 48, 18, 24, 52, 13, 26, 8),
-        change=below_half,
+        change=with_value(3 / 8),
         fits=lambda given, facts: (
             (facts["mask"].any(axis=0) & ~facts["mask"][-1] & ~facts["kept"]).any()
             and 1 < sum(facts["kept"])
