@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as onp
@@ -133,10 +134,7 @@ def active(p: Problem) -> Active:
 
 def under_attack(params, x, targets, C, s: Generator) -> list[onp.ndarray]:
     """The rows of `x` at the start of every iteration, and at the end."""
-
-    def f(v):
-        return network.logits(params, v)
-
+    f = partial(network.logits, params)
     r, going = onp.zeros_like(x), onp.ones(len(x), bool)
     found = [onp.flatnonzero(going)]
     for _ in range(s.iterations):

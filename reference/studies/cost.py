@@ -41,7 +41,7 @@ from ..experiment.figures import COLOURS, FONT, MARKERS, STYLES, caption, plain
 from ..experiment.tables import grid
 from ..method import objectives, steps
 from ..method.settings import AdversarialTraining
-from .study import Records
+from .study import Records, over_seeds
 
 MODES = ("detached", "truncated", "full")
 ENTROPY, ADVERSARIAL = "cross-entropy", "adversarial training"
@@ -58,14 +58,8 @@ SIZES = {  # scale, epochs of training beforehand, seconds for each set of timin
 
 def tasks(size):
     scale, epochs, seconds, seeds, axes = size
-    found = [
-        ({"name": "steps", "seed": seed, "settings": repr((scale, epochs, seconds))}, (scale, epochs, seconds, seed))
-        for seed in range(seeds)
-    ]
-    return found + [
-        ({"name": "growth", "seed": seed, "settings": repr((axes, seconds))}, (axes, seconds, seed))
-        for seed in range(seeds)
-    ]
+    parts = {"steps": (scale, epochs, seconds), "growth": (axes, seconds)}
+    return [task for name, settings in parts.items() for task in over_seeds(seeds, {name: (settings, settings)})]
 
 
 def measure(*arguments) -> dict:

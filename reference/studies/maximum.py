@@ -29,6 +29,7 @@ halving of the learning rate is the beginning of a longer one.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as onp
@@ -87,7 +88,7 @@ def on_equation_1(shared: bool) -> SimpleNamespace:
     """
 
     def step(params, x, y, s: AdversarialTraining):
-        r = worst_perturbation(lambda v: logits(params, v), x, y, s.epsilon, shared, STEPS)
+        r = worst_perturbation(partial(logits, params), x, y, s.epsilon, shared, STEPS)
         return by_hand.undefended(params, x + r, y)
 
     return SimpleNamespace(**vars(by_hand) | {"adversarial_training": step})
@@ -96,10 +97,7 @@ def on_equation_1(shared: bool) -> SimpleNamespace:
 def perturbations(state: State, x, y, rng: onp.random.Generator) -> dict[str, onp.ndarray]:
     """Those of `PERTURBATIONS` against this network, (n, d) of length `RADIUS` each."""
     model, k = as_model(state.params), state.params[-1][1].size
-
-    def f(v):
-        return logits(state.params, v)
-
+    f = partial(logits, state.params)
     z, gaps, pull_back = model.gaps(x, y, "l2")
     own = one_hot(y, k, x.dtype)
     j = onp.where(own, -onp.inf, z + RADIUS * gaps).argmax(axis=1)  # 1 − f_y is the same for all of them
@@ -123,9 +121,7 @@ def perturbations(state: State, x, y, rng: onp.random.Generator) -> dict[str, on
 def search(state: State, x, y, iterations: int, seed: int) -> tuple[dict, onp.ndarray, onp.ndarray]:
     """-> ({clean, shared, each: losses; {perturbation}: its reach}, r* (n, d), the shared one (1, d))."""
     rng = onp.random.default_rng(seed)
-
-    def f(v):
-        return logits(state.params, v)
+    f = partial(logits, state.params)
 
     def losses(r):
         return example_losses(f, x + r, y)
@@ -154,7 +150,7 @@ def measure(name: str, defence: Defence, size: Size, iterations: int, seed: int)
         found, each, shared = search(state, x, y, iterations, seed)
         record |= {f"{stage}_{key}": value for key, value in found.items()}
     finite = onp.concatenate([onp.zeros_like(shared), shared, each[: len(x) // 4]])[:, None]
-    candidates = candidate_losses(lambda v: logits(state.params, v), x, y, finite)
+    candidates = candidate_losses(partial(logits, state.params), x, y, finite)
     record |= {"finite_shared": universal_risk(candidates), "finite_each": robust_risk(candidates)}
     for key, r in (("clean", 0), ("shared", shared), ("each", each)):
         record[f"{key}_error"] = error(state.params, x + r, y)

@@ -116,11 +116,9 @@ def table(records: Records) -> str:
     rows = [
         [str(n), *(entry(methods[method][n], "test", 1, 100) for method in METHODS)] for n in methods["cross-entropy"]
     ]
-    tried: dict[float, list[dict]] = {}
-    for record in records:
-        if record["decay"] and record["images"] == max(r["images"] for r in records):
-            tried.setdefault(record["decay"], []).append(record)
-    choice = [[f"{c:g}", entry(tried[c], "validation", 1, 100)] for c in sorted(tried)]
+    largest = max(record["images"] for record in records)
+    tried = [r for r in sorted(records, key=lambda r: r["decay"]) if r["decay"] and r["images"] == largest]
+    choice = [[f"{g[0]['decay']:g}", entry(g, "validation", 1, 100)] for g in by_name(tried).values()]
     header = ["training images", *(f"{method}: test error %" for method in METHODS)]
     return f"{grid(header, rows)}\n\n{grid(['weight decay c', 'validation error %, all images'], choice)}"
 
