@@ -64,9 +64,9 @@ def run(tests: tuple[str, ...], edits: tuple[tuple[str, str, str], ...]) -> Outc
     began, recorder, output = time.process_time(), Recorder(), io.StringIO()
     assert not any(name.split(".")[0] == "reference" for name in sys.modules), "the real library is already loaded"
     sys.path.insert(0, str(ROOT))
-    from reference.conformance.make.variants import finder
+    from reference.conformance.make.variants import Finder
 
-    found = finder("reference", edits)
+    found = Finder("reference", edits)
     for name in [name for name in sys.modules if name.split(".")[0] == "reference"]:
         del sys.modules[name]
     sys.meta_path.insert(0, found)

@@ -119,7 +119,8 @@ class Sheet:
         about, self.given = {}, {}
         if (folder / SHEET).exists():
             about = _read(folder / SHEET)
-            self.given = {id: _filled(answer) for id, answer in about.get("answers", {}).items()}
+            for id, answer in about.get("answers", {}).items():
+                self.given[id] = {name: value for name, value in answer.items() if value is not None}
         if (folder / "answers.npz").exists():
             for key, array in load_npz(folder / "answers.npz").items():
                 id, _, output = key.partition("/")
@@ -169,7 +170,3 @@ def _read(path: Path) -> dict:
     if dtype not in ("float64", "float32"):
         raise InputError(f"{path}: dtype is {dtype!r}, must be float64 or float32")
     return about
-
-
-def _filled(answer: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in answer.items() if value is not None}

@@ -42,7 +42,7 @@ from ..method.generator import newton_step
 from ..method.network import logits
 from ..method.numerics import one_hot, pick, predict, round_straight_through, sigmoid, softmax, softplus, stop_gradient
 from ..method.objectives import Attacked
-from ..method.settings import AdversaryCritic, Defence, Generator, Training, Undefended
+from ..method.settings import Defence, Generator, Training, Undefended
 from . import study
 from .measures import FIRST_TOY, calibrated, on_toy, robustness, with_objective
 from .study import DIGIT_SIZES, ROBUST, Records, by_name, compare, mean, told, values
@@ -149,15 +149,12 @@ def tasks(size: Size):
     ):
         runs = {}
         for name in size.generators:
-            defence = Undefended() if name == NONE else stopping_at(critic, CONFIDENCES[name])
+            defence: Defence = Undefended()
+            if name != NONE:
+                defence = replace(critic, generator=replace(critic.generator, confidence=CONFIDENCES[name]))
             runs[prefix + name] = (defence, training, measured), (prefix + name, defence, training, size.digits.images)
         found += study.over_seeds(count, runs)
     return found
-
-
-def stopping_at(critic: AdversaryCritic, confidence) -> AdversaryCritic:
-    """The same settings with another C."""
-    return replace(critic, generator=replace(critic.generator, confidence=confidence))
 
 
 def measure(name: str, defence: Defence, training: Training, images: int, seed: int) -> dict:

@@ -42,46 +42,42 @@ def edited(edits: Sequence[Edit]) -> dict[str, str]:
 class _Loader(SourceFileLoader):
     """Loads a file of the package, or the changed text in its place."""
 
-    sources: dict[str, str] = {}
-    used: set[str] = set()
+    finder: Finder
 
     def get_code(self, fullname):
         file = Path(self.path).relative_to(ROOT).as_posix()
-        if file not in self.sources:
+        if file not in self.finder.sources:
             return super().get_code(fullname)
-        self.used.add(file)
-        return compile(self.sources[file], self.path, "exec")
+        self.finder.used.add(file)
+        return compile(self.finder.sources[file], self.path, "exec")
 
 
-def finder(name: str, edits: Sequence[Edit] = ()) -> type:
+class Finder:
     """For `sys.meta_path`: finds the package under the name `name`, with the edits in it.
 
     .used: the edited files that have been loaded.
     """
-    loader_type = type("Loader", (_Loader,), {"sources": edited(edits), "used": set()})
 
-    class Finder:
-        used = loader_type.used
+    def __init__(self, name: str, edits: Sequence[Edit] = ()):
+        self.name, self.sources, self.used = name, edited(edits), set()
 
-        @staticmethod
-        def find_spec(fullname, path=None, target=None):
-            if fullname.partition(".")[0] != name:
-                return None
-            place = ROOT.joinpath(*fullname.split(".")[1:])
-            package = (place / "__init__.py").exists()
-            file = place / "__init__.py" if package else place.with_suffix(".py")
-            search = [str(place)] if package else None
-            loader = loader_type(fullname, str(file))
-            return spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=search)
-
-    return Finder
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] != self.name:
+            return None
+        place = ROOT.joinpath(*fullname.split(".")[1:])
+        package = (place / "__init__.py").exists()
+        file = place / "__init__.py" if package else place.with_suffix(".py")
+        loader = _Loader(fullname, str(file))
+        loader.finder = self
+        search = [str(place)] if package else None
+        return spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=search)
 
 
 @contextmanager
 def variant(edits: Sequence[Edit] = ()):
     """A function module name -> module of the changed library: `load("conformance.adapters.ours")`."""
     name = f"reference_variant_{next(_numbers)}"
-    found = finder(name, edits)
+    found = Finder(name, edits)
     sys.meta_path.insert(0, found)
     try:
         yield lambda module: importlib.import_module(f"{name}.{module}")
