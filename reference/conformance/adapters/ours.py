@@ -67,8 +67,10 @@ class Definitions:
         log_p, _, w = linearise_log_prob(partial(network.logits, params), x, targets)
         return newton_step(log_p, w, C, eps, geometry)
 
+    _unrolled = staticmethod(unrolled)
+
     def attack(self, params, x, targets, C, iterations, overshoot, eps):
-        trace = [unrolled(params, x, targets, C, m, overshoot, eps) for m in range(1, iterations + 1)]
+        trace = [self._unrolled(params, x, targets, C, m, overshoot, eps) for m in range(1, iterations + 1)]
         moved = [(now != before).any(axis=1) for before, now in zip([x, *trace], trace)]
         return {"trace": np.stack(trace), "mask": np.stack(moved)}
 
@@ -236,12 +238,9 @@ class ByHand(Definitions):
         (numbers,) = attack.steps
         return span.pixels(numbers.move[:, None] * attack.stacks.q)  # without the indicator
 
-    def attack(self, params, x, targets, C, iterations, overshoot, eps):
-        settings = [Generator(iterations=m, overshoot=overshoot, eps=eps) for m in range(1, iterations + 1)]
-        C = np.broadcast_to(np.asarray(C, x.dtype), len(x))
-        trace = [fast_generator.unrolled(params, x, targets, C, s)[0] for s in settings]
-        moved = [(now != before).any(axis=1) for before, now in zip([x, *trace], trace)]
-        return {"trace": np.stack(trace), "mask": np.stack(moved)}
+    def _unrolled(self, params, x, targets, C, iterations, overshoot, eps):
+        C, s = np.broadcast_to(np.asarray(C, x.dtype), len(x)), Generator(iterations, overshoot, eps)
+        return fast_generator.unrolled(params, x, targets, C, s)[0]
 
     def _attacked_step(self, params, x, targets, value):
         """A classifier step whose attack is done, and its generator."""
