@@ -260,7 +260,7 @@ def entry(p: Problem, row, expected, changed, mistakes, arrays, chosen: tuple[st
         "level": TERMS[term][0],
         "term": term,
         "call": call,
-        "must": p.must,
+        "must": True,
         "flags": list(p.flags),
         "requires": requires,
         "basis": basis,

@@ -122,7 +122,6 @@ class Problem:
     fits: Callable[[Given, dict], bool] | None = None
     """Whether it does: of the values given, and of what the attack makes of them (`generate.facts`)."""
     tolerance: float | None = None
-    must: bool = True
 
 
 POOL = 64
@@ -173,7 +172,6 @@ def build(p: Problem) -> Given:
         "images": short(rng.random((POOL, d))),
         "success": rng.random(POOL) < 0.7,
     }
-    given["C"] = given["value"][given["targets"]]
     given["state"] = {
         "params": params,
         "params_m": given["m"],
@@ -193,10 +191,10 @@ def build(p: Problem) -> Given:
     for name in PER_EXAMPLE:
         given[name] = tree_map(lambda a: a[list(p.rows)], given[name])
     p.change(given)
-    return given
+    return {"C": given["value"][given["targets"]]} | given
 
 
-PER_EXAMPLE = "x y noise_real noise_fake noise_judge u start targets labels images success C".split()
+PER_EXAMPLE = "x y noise_real noise_fake noise_judge u start targets labels images success".split()
 
 
 # What makes a branch -----------------------------------------------------------------------------------------
@@ -205,21 +203,18 @@ PER_EXAMPLE = "x y noise_real noise_fake noise_judge u start targets labels imag
 def away(given):
     """The targets are the predicted class's successors, so that no example starts in its target."""
     given["targets"] = (predicted(given["params"], given["x"]) + 1) % len(given["value"])
-    given["C"] = given["value"][given["targets"]]
 
 
 def nearest_targets(given):
     """Targets as in training: another class than the predicted one."""
     classes, k = predicted(given["params"], given["x"]), len(given["value"])
     given["targets"] = (classes + 1 + given["targets"] % (k - 1)) % k
-    given["C"] = given["value"][given["targets"]]
 
 
 def with_value(level):
     def change(given):
         away(given)
         given["value"] = np.full_like(given["value"], level)
-        given["C"] = given["value"][given["targets"]]
 
     return change
 
@@ -228,7 +223,6 @@ def at_once(given):
     """C is below every class's chance level."""
     given["targets"] = predicted(given["params"], given["x"])
     given["value"] = np.full_like(given["value"], 1 / 8)
-    given["C"] = given["value"][given["targets"]]
 
 
 def tie(given):
