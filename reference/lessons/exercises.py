@@ -217,7 +217,9 @@ EXERCISES = (
         7,
         "passes",
         "A gradient of a gradient: can one do it on paper?  Write the passes of reference/by_hand/README.md: backward, "
-        "tangent, and the two of the attack's reverse, which also collect the weights' gradients.",
+        "tangent, and the two of the attack's reverse, which also collect the weights' gradients.  `backward` returns "
+        "its signals, and writes them into `room` too where that is given.  In `tangents` and `signals` the rows `at` "
+        "of self.h and self.delta are meant, and the products of the first layer are added elsewhere.",
         "⟨v, w⟩ = ⟨J v, s⟩ is linear in each layer's weights.  To the left of W_l stands the tangent τ, and "
         "to the right of it the signal δ: hence τᵀδ, without biases, as they do not occur in J.  The ordinary pass "
         "adds hᵀρ for what reaches the logits.",

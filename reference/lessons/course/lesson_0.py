@@ -71,6 +71,7 @@ for name, params in content.networks.items():
     print(f"{name:12s} rho {found.rho:.3f}   success {found.success_rate:.0%}")
 assert rho["undefended"] == min(rho.values())
 assert rho["undefended"] < 0.2
+assert rho["margin"] < rho["virtual"]  # in the figure it is the other way round
 
 # %% [markdown]
 # ## A mistake that hides in an average

@@ -26,12 +26,13 @@ figure(
 # Let f be a network with weights θ, $L(f(x_i), y_i)$ its cross-entropy on an image $x_i$ with label $y_i$, and U the
 # set of allowed changes, for example all of length at most ε.  Training minimises over θ one of these two:
 #
-# $$\max_{r \in U} \sum_i L(f(x_i + r), y_i) \le \sum_i \max_{r_i \in U} L(f(x_i + r_i), y_i)$$
+# $$\begin{split} & \max_{r \in U} \sum_i L(f(x_i + r), y_i) \\
+# \le\, & \sum_i \max_{r_i \in U} L(f(x_i + r_i), y_i) \end{split}$$
 #
-# Equation 1 of the paper prints the left one, where the same r is added to every image.  Adversarial training
-# approximates the right one, where each image has its own $r_i$.  **Why is the left one never larger?**  On the right
-# each image may take the shared r, or a worse one.  The figure shows the difference: what hurts the points on one
-# side helps those on the other.
+# Equation 1 of the paper prints the first, where the same r is added to every image.  Adversarial training
+# approximates the second, where each image has its own $r_i$.  **Why is the first never larger?**  In the second each
+# image may take the shared r, or a worse one.  The figure shows the difference: what hurts the points on one side
+# helps those on the other.
 
 # %%
 from reference.method import risk
@@ -116,7 +117,7 @@ assert predicted < true <= predicted * np.sqrt(W.size)
 #
 # <details><summary>When do the two sides of the inequality agree?</summary>
 #
-# When one change is the worst for every image.  The paper's formula also means the right side if its r is read as a
+# When one change is the worst for every image.  The paper's formula also means the second side if its r is read as a
 # list $(r_1, r_2, …)$ with an entry for each image.
 # </details>
 # <details><summary>Why may r be treated as a constant when the loss is differentiated by θ?</summary>

@@ -74,6 +74,7 @@ s = newton_step(log_p, w, np.array([C]), eps=1e-16)
 assert np.isclose(log_p[0] + (w * s).sum(), np.log(C), atol=1e-6)
 _, after, _ = linearise_log_prob(f, x[None] + s, t)
 print(f"p before {p[0]:.4f}, wanted {C}, after one step {after[0]:.4f}")
+assert p[0] < after[0] < C
 
 # %% [markdown]
 # Is w the gradient?  Move by h·w with a tiny h: $\log p_t$ has to rise by h‖w‖².

@@ -21,6 +21,8 @@ x = content.images[page.DIGIT][None]
 t, C = np.array([9]), np.array([0.8])
 path = np.concatenate([unrolled(params, x, t, C, steps) for steps in range(6)])
 drawn = figures.attack_frames(params, content.critic, path, 9)
+scores = critic.scores(content.critic, path, 0.2)
+assert scores[-1, 9] > scores[0, 9]
 figure(
     drawn,
     "A 4 after 0 to 5 steps of the attack towards 9.  Below each image are the "

@@ -17,6 +17,7 @@ from reference.experiment.plans import TOY_CRITIC, TOY_TRAINING, with_epochs
 from reference.experiment.train import train
 from reference.lessons import figures
 from reference.lessons.build import figure, show
+from reference.method.critic import scores
 from reference.method.numerics import predict
 
 data = toy.load()
@@ -30,6 +31,9 @@ kinds = toy.kind_of_error(points, taken_for)
 counts = {kind: int((kinds == kind).sum()) for kind in ("I", "II")}
 print(counts)
 attacked = points, taken_for
+B = 1
+assert (taken_for == B).sum() > (y == B).sum()
+assert (scores(state.critic, x[y == B], TOY_CRITIC.slope)[:, B] < 0).all()
 figure(
     figures.critic_levels(state.params, state.critic, data.train, attacked, kinds),
     "The critic's score D on the toy square for each class: orange above 0, purple "
