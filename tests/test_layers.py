@@ -28,6 +28,7 @@ def test_folders_import_only_from_folders_before_them():
         room = path.relative_to(ROOT).parts[0].removesuffix(".py")
         allowed = [] if room == "__init__" else ORDER[: ORDER.index(room) + 1]
         for name in imports(path):
+            assert name[0] != "unittest", f"{path.relative_to(ROOT)}: to replace parts is for tests"
             if name[0] == "reference":
                 assert name[1] in allowed, f"{path.relative_to(ROOT)} imports {'.'.join(name)}"
             elif room == "method":
