@@ -132,7 +132,7 @@ def _epoch(state: State, data: Digits, defence: Defence, training: Training, ste
             critic_rate = decayed(defence.critic_learning_rate, own_epoch, training.halve_every)
             record = critic_batch(state, x[rows], y[rows], defence, training, rate, critic_rate, steps)
         else:
-            record = _take(state, _step(state, x[rows], y[rows], defence, steps), training, rate, steps)
+            record = take(state, _step(state, x[rows], y[rows], defence, steps), training, rate, steps)
         for name, value in record.items():
             _check(name, value, state, defence)
             sums[name] = sums.get(name, 0.0) + value * len(rows)
@@ -174,10 +174,10 @@ def _step(state: State, x, y, defence: Defence, steps: ModuleType) -> tuple[Term
             return steps.margin(state.params, x, y, defence)
 
 
-def _take(
+def take(
     state: State, step: tuple[Terms, Params], training: Training, rate: float, steps: ModuleType
 ) -> dict[str, float]:
-    """Adam on the classifier -> the step's terms."""
+    """Adam on the classifier, with `step` its (terms, gradient) -> the terms' numbers.  `state` is changed."""
     terms, gradient = step
     state.params, state.adam = steps.adam_step(state.params, gradient, state.adam, rate, training.beta1, training.beta2)
     return {name: value for name, (_, value) in terms.items()}
@@ -185,7 +185,7 @@ def _take(
 
 def _pretraining_step(state: State, x, y, training: Training, rate: float, steps: ModuleType) -> dict[str, float]:
     _update_confidence(state, x)
-    return _take(state, steps.pretraining(state.params, x, y, training.weight_decay), training, rate, steps)
+    return take(state, steps.pretraining(state.params, x, y, training.weight_decay), training, rate, steps)
 
 
 def _update_confidence(state: State, x) -> None:
@@ -210,7 +210,7 @@ def critic_batch(
         state.critic, state.critic_adam = steps.adam_step(
             state.critic, gradient, state.critic_adam, critic_rate, training.beta1, training.beta2
         )
-    record = _take(state, step.gradient(y, state.critic, noise(), s), training, rate, steps)
+    record = take(state, step.gradient(y, state.critic, noise(), s), training, rate, steps)
     return record | {
         **{name: value for name, (_, value) in critic_terms.items()},
         "attack_success": float(onp.mean(step.taken_for != step.predicted)),

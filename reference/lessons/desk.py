@@ -24,8 +24,7 @@ def add(commands) -> None:
     about = "Write an exercise as a file to fill in; without a name, list the exercises."
     sub = commands.add_parser("exercise", help=about, description=about)
     sub.add_argument("name", nargs="?", help="of the exercise, or the number of a lesson for all of its exercises")
-    sub.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to write (default: here)")
-    sub.add_argument("--force", action="store_true", help="write over a file that is there")
+    _places(sub)
     sub.add_argument("--solution", action="store_true", help="print the library's own functions, and why, instead")
 
     about = "Check exercise files; exit status 0 only if everything is done and passes, 1 if not, 2 on wrong usage."
@@ -42,9 +41,11 @@ def add(commands) -> None:
 
     about = "Write working code with one known mistake in it: to be found, named and mended."
     sub = commands.add_parser("plant", help=about, description=about)
-    sub.add_argument(
-        "--seed", type=int, required=True, metavar="NUMBER", help="which mistake: a number for each student"
-    )
+    sub.add_argument("--seed", type=int, required=True, metavar="N", help="which mistake: a number for each student")
+    _places(sub)
+
+
+def _places(sub) -> None:
     sub.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to write (default: here)")
     sub.add_argument("--force", action="store_true", help="write over a file that is there")
 

@@ -236,7 +236,7 @@ def misfit(result: Any, returns: Any, given: dict[str, Any]) -> str:
     if isinstance(returns, Names):
         names = ", ".join(returns)
         if not isinstance(result, dict) or set(result) != set(returns):
-            has = ", ".join(map(str, result)) if isinstance(result, dict) else f"a {type(result).__name__}"
+            has = ", ".join(map(str, result)) if isinstance(result, dict) else type(result).__name__
             return f"returns {has}: make it a dict with the names {names}"
         for name, pair in result.items():
             if not isinstance(pair, tuple | list) or len(pair) != 2 or shape(pair[1]) != ():

@@ -104,20 +104,20 @@ def imports(exercise: Exercise, found: Sequence[Source]) -> tuple[list[str], lis
     own = {hole.name for hole in exercise.holes}
     for hole, source in zip(exercise.holes, found):
         module = ["reference", *hole.file.removesuffix(".py").split("/")]
-        names = names_in([source.node])
+        names = names_in([source.node]) - own
         for node in parsed(source.text).body:
             given = {a.asname or a.name: a for a in getattr(node, "names", ())}
-            wanted = {name: a for name, a in given.items() if name in names - own}
+            wanted = {name: ast.unparse(a) for name, a in given.items() if name in names}
             if isinstance(node, ast.Import):
-                plain |= {f"import {a.name}" + (f" as {name}" if a.asname else "") for name, a in wanted.items()}
+                plain |= {f"import {part}" for part in wanted.values()}
                 continue
             if isinstance(node, ast.ImportFrom):
                 parents = module[: len(module) - node.level] if node.level else []
                 place = ".".join(filter(None, (*parents, node.module)))
-                parts = {name: f"{a.name} as {name}" if a.asname else name for name, a in wanted.items()}
+                parts = wanted
             else:
                 defined = [getattr(node, "name", "")] + [getattr(t, "id", "") for t in getattr(node, "targets", ())]
-                place, parts = ".".join(module), {name: name for name in defined if name in names - own}
+                place, parts = ".".join(module), {name: name for name in defined if name in names}
             if parts:
                 members.setdefault(place, set()).update(parts.values())
             for name in parts:
