@@ -76,8 +76,8 @@ assert np.isclose((W * r).sum(), epsilon * np.abs(W).sum())
 #
 # Let $f_j$ be the *logit* of class j: the network's output before the softmax.  The margin defence wants the logit of
 # the true class y to exceed every other by 1.  Its loss is the *hinge* $[1 + f_j - f_y]_+$ for the worst other class
-# j, where $[a]_+$ is the larger of a and 0.  If f is linear, a change of length ε can raise $f_j - f_y$ by ε times
-# the norm of its gradient.  So the worst case is
+# j, where $[a]_+$ is the larger of a and 0.  If f is linear, a change of length ε can raise $f_j - f_y$ by up to ε
+# times the norm of its gradient.  So the worst case is
 #
 # $$\max_{j \neq y}\, [1 + f_j - f_y + \varepsilon \lVert \nabla f_j - \nabla f_y \rVert]_+$$
 #
@@ -122,8 +122,8 @@ assert predicted < true <= predicted * np.sqrt(W.size)
 # </details>
 # <details><summary>Why may r be treated as a constant when the loss is differentiated by θ?</summary>
 #
-# By Danskin's theorem the derivative of $\max_r L$ is that of L with r held at its maximum, if there is only one.  A
-# single gradient step only approximates the maximum.
+# By Danskin's theorem the derivative of $\max_r L$ is that of L with r held at the worst change, if there is only
+# one.  A single gradient step only approximates the maximum.
 # </details>
 # <details><summary>Every pixel of an image may change by ε.  Which pixels does the worst step leave alone?</summary>
 #

@@ -79,9 +79,9 @@ assert np.allclose(C.value, [0.8, 0.6, 1.0])
 #
 # **Nearest by logit.**  The example above would aim at class 1, although class 2 is nearer.
 #
-# **An absent class counts as 0.**  No image of the batch was taken for class 2, which has no $\bar p$.  Its C stays
-# what it was, 1 at the start, and no attack reaches that.  With 0 in its place, every attack towards the class would
-# stop before its first step.
+# **An absent class counts as 0.**  In the code's batch no image is taken for class 2, so there is no $\bar p$.  Its C
+# stays what it was, 1 at the start, and no attack reaches that.  With 0 in its place, every attack towards the class
+# would stop before its first step.
 
 # %%
 by_logit = int(np.where([True, False, False], -np.inf, z[0]).argmax())

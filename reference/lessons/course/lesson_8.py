@@ -15,9 +15,10 @@ scale, gain = search.SCALES["demo"], "ρ by the strongest attack"
 records = search.read(SHIPPED.parent / "search-demo.json")
 figure(
     search.draw(scale, records, [gain]),
-    "Robustness against validation error, a curve for each defence at several "
-    "strengths, means over three seeds.  Circles: settings that no other beats in one "
-    "without losing in the other.",
+    "Robustness (ρ of the smallest change that several attacks found) against error, "
+    "on the validation split: a curve for each defence at several strengths, means "
+    "over three seeds.  Circles: settings that no other beats in one without losing in "
+    "the other.",
 )
 candidates = []
 for name in scale.candidates:
@@ -30,8 +31,8 @@ print(told)
 #
 # Every defence has a strength, and more of it buys robustness with error.  So compare *curves*.  A setting is on the
 # *Pareto front* if no other is at least as good in both error and robustness and better in one.  The printed line
-# names the settings on the front.  **Why are rivals among them?**  Because this is what these records say, at this
-# scale and with these seeds: no defence is the best at every error.
+# names the settings on the front.  **Why are rivals among them?**  Because this is what these records say, on 5,000
+# digits of 14×14 pixels and with these seeds: no defence is the best at every error.
 
 # %%
 show(fronts.on_front)
