@@ -195,7 +195,7 @@ function showStory() {
   const a = aim.replace(/^a 8$/, "an 8");
   $("title").textContent = `What must change before a network calls ${what} ${a}?`;
   const sure = state.confidence === "own" ? "as sure of it as it was of the original" : `${percent(state.confidence, state.confidence > 0.99 ? 1 : 0)} sure of it`;
-  $("lede").replaceChildren(`The same attack works on ${["", "one", "two", "three", "four", "five", "six"][networks.length] ?? networks.length} networks, step by step and with as little change as it can, until each is ${sure}. `
+  $("lede").replaceChildren(`The same attack works on ${["", "one", "two", "three", "four", "five", "six"][networks.length] ?? networks.length} networks, in short steps, until each is ${sure}. `
     + (data.own ? "" : "An undefended network gives in to a little noise. Defended ones give in to strokes, and the adversary critic asks that these draw the other digit."),
     element("span", { class: "wide" }, " Which network takes the largest change differs from digit to digit."));
   document.title = `Watch an attack: ${label ?? "a drawing"} → ${[...targets].join(", ")}`;
