@@ -194,7 +194,8 @@ def to_html(path: Path) -> str:
             left = markdown(done.pop(0)[0].text)
         while done and done[0][0].kind == "code":
             cell, output = done.pop(0)
-            right += _coloured(cell.text) + output
+            # A caption stands below its figure, and need not stand in the code above it.
+            right += _coloured(re.sub(r'^( {4}"[^"\n]*"\n?)+,$', '    "…",', cell.text, flags=re.MULTILINE)) + output
         rows.append(
             f'<section class="{"both" if right and left else "one"}"><div>{left}</div><div>{right}</div></section>'
         )

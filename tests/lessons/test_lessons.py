@@ -47,7 +47,7 @@ def test_a_lesson_runs_without_a_network_and_its_page_loads_nothing(number, monk
     assert time.process_time() - began < 30
     assert not re.search(r"""(src|href)\s*=\s*["']?(http|//)""", page)
     assert "<math" in page
-    assert page.count('class="caption"') == page.count('role="img"')
+    assert page.count('class="caption"') == page.count('role="img"') == page.count('"…"')  # and not in the code
     assert page.count("<details>") == 3 + ("Paper, authors' code, ours?" in page) and 'role="img"' in page
     assert all(label.strip() for label in re.findall(r'aria-label="([^"]*)"', page))
 
