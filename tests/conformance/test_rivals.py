@@ -1,7 +1,5 @@
 """The method in PyTorch and in JAX says what the plain definitions say: terms and gradients, float64 and float32."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from calculus import size
@@ -83,12 +81,6 @@ def same(expected, found, dtype):
             assert size([a - b]) <= TOLERANCE[dtype] * max(size([a]), 0.01 * scale)
 
 
-def with_params(function, *args):
-    """`function(params, *rest)` of (*rest, params)."""
-    *rest, params = args
-    return function(params, *rest)
-
-
 def draw(rival, test, **strategies):
     """Run `test` on as many examples as the library can afford."""
     settings(max_examples=rival.examples)(given(**strategies)(test))()
@@ -130,10 +122,10 @@ def test_the_classifier_s_objective(rival, dtype):
 def test_the_critic_s_objective(rival, dtype):
     def test(problem):
         q = problem.cast(dtype)
-        args = (q.x, q.y, q.x[::-1].copy(), q.targets, q.noise_real, q.noise_fake)
-        expected = objectives.differentiate(lambda D: objectives.critic_objective(D, *args, 10.0), q.critic)
-        terms = partial(with_params, rival.module.critic_terms, *map(rival.arrays, args))
-        same(expected, rival.run(terms, {"penalty_real": 10.0, "penalty_fake": 10.0}, q.critic), dtype)
+        args, s = (q.x, q.y, q.x[::-1].copy(), q.targets, q.noise_real, q.noise_fake), AdversaryCritic()
+        expected = objectives.differentiate(lambda D: objectives.critic_objective(D, *args, s), q.critic)
+        weights, given = dict.fromkeys(("penalty_real", "penalty_fake"), s.penalty_weight), [*map(rival.arrays, args)]
+        same(expected, rival.run(lambda D: rival.module.critic_terms(D, *given), weights, q.critic), dtype)
 
     draw(rival, test, problem=rival.problems)
 
