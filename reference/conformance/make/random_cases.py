@@ -6,9 +6,10 @@ definitions' own answers, since an implementation that is right may differ there
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -64,42 +65,35 @@ def labelled_and_aimed(given: Given) -> None:
     given["level"] = np.full(len(given["y"]), 7 / 16)  # what the box rarely makes impossible, which takes long
 
 
-class Definitions:
-    """What answers a random problem, with the declared choices.  Use as a context."""
+@contextmanager
+def posing(choices: Mapping[str, str]) -> Iterator[Callable[[Problem], Posed | None]]:
+    """`fitting`, by the definitions with the declared choices."""
+    declared = [CHOICES_AS_CHANGES[choice] for choice in choices.items() if choice[1] != CHOICES[choice[0]][0]]
+    edits = [edit for mistake in declared for edit in mistake.edits]
+    with variant(PROBED) as probed, variant(edits) as chosen:
+        yield partial(fitting, probed, chosen("conformance.adapters.ours").method)
 
-    def __init__(self, choices: Mapping[str, str]):
-        declared = [CHOICES_AS_CHANGES[choice] for choice in choices.items() if choice[1] != CHOICES[choice[0]][0]]
-        self.edits = [edit for mistake in declared for edit in mistake.edits]
-        self.stack = ExitStack()
 
-    def __enter__(self):
-        self.probed = self.stack.enter_context(variant(PROBED))
-        self.chosen = self.stack.enter_context(variant(self.edits))("conformance.adapters.ours").method
-        return self
-
-    def __exit__(self, *_):
-        self.stack.close()
-
-    def posed(self, p: Problem) -> Posed | None:
-        """The problem with the first rows that are fit for it, and its answers; None if there are not enough."""
-        # Evaluation ends on boundaries, and a training step depends on its whole batch.
-        alone = [s for s in p.specs if TERMS[s[0]][0] < 6 and s[0] not in ("training-step", "state")]
-        pool = replace(p, rows=tuple(range(POOL)), specs=alone)
-        with np.errstate(all="ignore"):
-            good = np.flatnonzero(margins(pool, build(pool), self.probed) >= MARGIN)
-            if len(good) < len(p.rows):
-                return None
-            p = replace(p, rows=tuple(good[: len(p.rows)].tolist()))
-            values = build(p)
-            if margins(replace(p, specs=terms("state")), values, self.probed).min() < MARGIN / 100:
-                return None
-            expected = answers(self.chosen, p, values)
-            virtual = expected.get(f"{p.name}-virtual-perturbation", {}).get("virtual_perturbation")
-            if virtual is not None and not virtual.any(axis=1).all():  # ε·0/0 in a textbook, 0 by our convention
-                return None
-            if rounding(self.chosen, p, values, expected) > WELL_CONDITIONED:
-                return None
-        return Posed(p, values, expected)
+def fitting(probed, definitions, p: Problem) -> Posed | None:
+    """The problem with the first rows that are fit for it, and its answers; None if there are not enough."""
+    # Evaluation ends on boundaries, and a training step depends on its whole batch.
+    alone = [s for s in p.specs if TERMS[s[0]][0] < 6 and s[0] not in ("training-step", "state")]
+    pool = replace(p, rows=tuple(range(POOL)), specs=alone)
+    with np.errstate(all="ignore"):
+        good = np.flatnonzero(margins(pool, build(pool), probed) >= MARGIN)
+        if len(good) < len(p.rows):
+            return None
+        p = replace(p, rows=tuple(good[: len(p.rows)].tolist()))
+        values = build(p)
+        if margins(replace(p, specs=terms("state")), values, probed).min() < MARGIN / 100:
+            return None
+        expected = answers(definitions, p, values)
+        virtual = expected.get(f"{p.name}-virtual-perturbation", {}).get("virtual_perturbation")
+        if virtual is not None and not virtual.any(axis=1).all():  # ε·0/0 in a textbook, 0 by our convention
+            return None
+        if rounding(definitions, p, values, expected) > WELL_CONDITIONED:
+            return None
+    return Posed(p, values, expected)
 
 
 def cases(posed: Posed) -> list[Case]:
@@ -129,7 +123,7 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
         problem, st.just("random"), **drawn, hidden=widths, inner=widths, seed=st.integers(0, 2**32 - 1)
     )
     smallest, done = [], [0]
-    with Definitions(adapter.choices) as definitions, TemporaryDirectory() as aside:
+    with posing(adapter.choices) as pose, TemporaryDirectory() as aside:
         set_hypothesis_home_dir(aside)  # else it leaves a folder where the user works
 
         @seeded(seed)
@@ -145,7 +139,7 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
             if smallest:  # shrinking: only what failed is asked again
                 failing = {r.case.id for r in smallest[1]}
                 p = replace(p, specs=[s for s in p.specs if "-".join(filter(None, (p.name, *s[:2]))) in failing])
-            posed = definitions.posed(p)
+            posed = pose(p)
             assume(posed is not None)
             done[0] += 1
             results = judge(cases(posed), calls(adapter.ask, dtype), {}, dtype)
@@ -177,11 +171,11 @@ def search(adapter, examples: int, seed: int, dtype: str, save: Path | None) -> 
 def draw(number: int, seed: int) -> Iterator[Posed]:
     """New problems, with the default choices."""
     rng, done = np.random.default_rng(seed), 0
-    with Definitions({}) as definitions:
+    with posing({}) as pose:
         while done < number:
             d, k, n = (int(rng.choice(SIZES[name])) for name in "dkn")
             hidden, inner = ([int(w) for w in rng.choice(SIZES["width"], rng.integers(3))] for _ in range(2))
-            posed = definitions.posed(problem(f"random-{done}", d, k, n, hidden, inner, int(rng.integers(2**32))))
+            posed = pose(problem(f"random-{done}", d, k, n, hidden, inner, int(rng.integers(2**32))))
             if posed is not None:
                 yield posed
                 done += 1
