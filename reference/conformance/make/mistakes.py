@@ -23,31 +23,29 @@ class Mistake(NamedTuple):
 
     id: str
     says: str
-    look: str
     edits: tuple[Edit, ...]
+    look: str = ""
     choice: tuple[str, str] | None = None
     killer: str = ""
     pytorch: tuple[Edit, ...] = ()
     names: tuple[str, ...] = ()
+    unseen: bool = False
 
     @property
     def title(self) -> str:
         return self.id.replace("-", " ")
 
 
-def _edits(found) -> tuple[Edit, ...]:
-    return tuple((file, old, new) for file, old, new in found)
-
-
-def _mistake(id: str, says: str, edits, look="", choice=None, killer="", pytorch=(), names=(), unseen=False):
-    return Mistake(id, says, look, _edits(edits), choice and tuple(choice), killer, _edits(pytorch), tuple(names))
+def _tuples(value):
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 _READ = tomllib.loads(Path(__file__).with_name("mistakes.toml").read_text(encoding="utf-8"))
-REWRITES = {name: _edits(found) for name, found in _READ.pop("rewrites").items()}
+REWRITES = {name: _tuples(found) for name, found in _READ.pop("rewrites").items()}
 """{name: edits} of changes that every case must let pass."""
-MISTAKES = [_mistake(id, **entry) for id, entry in _READ.items() if "unseen" not in entry]
-UNSEEN = [_mistake(id, **entry) for id, entry in _READ.items() if "unseen" in entry]
+_EVERY = [Mistake(id, **{name: _tuples(part) for name, part in entry.items()}) for id, entry in _READ.items()]
+MISTAKES = [m for m in _EVERY if not m.unseen]
+UNSEEN = [m for m in _EVERY if m.unseen]
 CATALOGUE = [*MISTAKES, *UNSEEN]
 BY_ID = {m.id: m for m in MISTAKES}
 CHOICES_AS_CHANGES = {m.choice: m for m in MISTAKES if m.choice}
