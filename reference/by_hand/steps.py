@@ -30,14 +30,14 @@ from .passes import ClassGaps, Pass, Span, log_softmax, weight_gradients
 
 
 def undefended(params: Params, x, y) -> tuple[Terms, Params]:
-    """`method.steps.undefended`."""
+    """Do what `method.steps.undefended` does."""
     net = Pass(params, x)
     loss, z_bar = _cross_entropy(*log_softmax(net.z), y)
     return {"cross_entropy": (1, loss)}, weight_gradients(net.h, net.backward(z_bar))
 
 
 def pretraining(params: Params, x, y, weight_decay: float) -> tuple[Terms, Params]:
-    """`method.steps.pretraining`."""
+    """Do what `method.steps.pretraining` does."""
     terms, gradient = undefended(params, x, y)
     squares = sum(float(onp.vdot(W, W)) for W, _ in params[:-1])
     for (W, _), (W_bar, _) in zip(params[:-1], gradient):
@@ -46,7 +46,7 @@ def pretraining(params: Params, x, y, weight_decay: float) -> tuple[Terms, Param
 
 
 def adversarial_training(params: Params, x, y, s: AdversarialTraining) -> tuple[Terms, Params]:
-    """`method.steps.adversarial_training`.  The pass at x gives both r and half of the gradient."""
+    """Do what `method.steps.adversarial_training` does.  The pass at x gives both r and half of the gradient."""
     clean = Pass(params, x)
     loss, z_bar = _cross_entropy(*log_softmax(clean.z), y)
     signals = clean.backward(z_bar)
@@ -58,7 +58,7 @@ def adversarial_training(params: Params, x, y, s: AdversarialTraining) -> tuple[
 
 
 def multi_step(params: Params, x, y, s: MultiStep) -> tuple[Terms, Params]:
-    """`method.steps.multi_step`."""
+    """Do what `method.steps.multi_step` does."""
     r = onp.zeros_like(x)
     for _ in range(s.steps):
         net = Pass(params, x + r)
@@ -70,7 +70,10 @@ def multi_step(params: Params, x, y, s: MultiStep) -> tuple[Terms, Params]:
 
 
 def virtual_adversarial(params: Params, x, y, s: VirtualAdversarial, start) -> tuple[Terms, Params]:
-    """`method.steps.virtual_adversarial`.  ∇_z KL(p ‖ softmax z) = softmax z − p, also in the search for d."""
+    """Do what `method.steps.virtual_adversarial` does.
+
+    ∇_z KL(p ‖ softmax z) = softmax z − p, also in the search for d.
+    """
     n, clean = len(x), Pass(params, x)
     log_p, p = log_softmax(clean.z)
     d = virtual_direction(params, x, p, start, s)
@@ -83,7 +86,7 @@ def virtual_adversarial(params: Params, x, y, s: VirtualAdversarial, start) -> t
 
 
 def virtual_direction(params: Params, x, p, start, s: VirtualAdversarial):
-    """`method.perturbations.virtual_direction`: unit rows d (n, d).  p: (n, k) = softmax f(x)."""
+    """Do what `method.perturbations.virtual_direction` does: find unit rows d (n, d).  p: (n, k) = softmax f(x)."""
     d = unit_rows(onp.asarray(start, x.dtype))
     for _ in range(s.power_iterations):
         near = Pass(params, x + s.xi * d)
@@ -92,7 +95,10 @@ def virtual_direction(params: Params, x, p, start, s: VirtualAdversarial):
 
 
 def margin(params: Params, x, y, s: Margin) -> tuple[Terms, Params]:
-    """`method.steps.margin`.  The norms need every class's signals, the gradient only those of the worst class."""
+    """Do what `method.steps.margin` does.
+
+    The norms need every class's signals, the gradient only those of the worst class.
+    """
     n, net = len(x), Pass(params, x)
     k, rows, span = net.z.shape[1], onp.arange(n), Span(params[0][0], s.geometry)
     own = one_hot(y, k, net.z.dtype)
@@ -133,7 +139,10 @@ def _second_and_first(tau, h, s_bar, delta) -> Params:
 
 
 class ClassifierStep:
-    """`method.steps.ClassifierStep`.  `gradient` uses up what `attack` left, so each needs an attack of its own."""
+    """Do what `method.steps.ClassifierStep` does.
+
+    `gradient` uses up what `attack` left, so each needs an attack of its own.
+    """
 
     def __init__(self, params: Params, x):
         self.params, self.x, self.at_x, self.there = params, x, Pass(params, x), None
@@ -193,7 +202,7 @@ class ClassifierStep:
         return terms, sums.gradient(self.span)
 
     def _one_hot(self, classes):
-        """`method.numerics.one_hot`, without its check: these classes are the network's own."""
+        """Do what `method.numerics.one_hot` does, without its check: these classes are the network's own."""
         return onp.eye(self.p.shape[1], dtype=self.p.dtype)[classes]
 
     def _unrolled(self, net: Pass, c, t, C, s: Generator, gaps: ClassGaps | None = None) -> Unrolled:
@@ -203,7 +212,7 @@ class ClassifierStep:
 def critic_step(
     critic_params: Params, x, y, x_hat, y_hat, noise_real, noise_fake, s: AdversaryCritic
 ) -> tuple[Terms, Params]:
-    """`method.steps.critic_step`.  Real and attacked images go through the critic in one pass."""
+    """Do what `method.steps.critic_step` does.  Real and attacked images go through the critic in one pass."""
     halves, n = [len(x), len(x_hat)], len(x)
     noise = None if noise_real is None else [onp.concatenate(both) for both in zip(noise_real, noise_fake, strict=True)]
     D = Pass(critic_params, onp.concatenate([x, x_hat]), s.slope, noise)

@@ -37,32 +37,32 @@ __all__ = [
 
 
 def undefended(params: Params, x, y) -> tuple[Terms, Params]:
-    """`objectives.undefended`."""
+    """Differentiate `objectives.undefended` by its weights."""
     return differentiate(lambda p: objectives.undefended(p, x, y), params)
 
 
 def pretraining(params: Params, x, y, weight_decay: float) -> tuple[Terms, Params]:
-    """`objectives.pretraining`."""
+    """Differentiate `objectives.pretraining` by its weights."""
     return differentiate(lambda p: objectives.pretraining(p, x, y, weight_decay), params)
 
 
 def adversarial_training(params: Params, x, y, s: AdversarialTraining) -> tuple[Terms, Params]:
-    """`objectives.adversarial_training`."""
+    """Differentiate `objectives.adversarial_training` by its weights."""
     return differentiate(lambda p: objectives.adversarial_training(p, x, y, s), params)
 
 
 def multi_step(params: Params, x, y, s: MultiStep) -> tuple[Terms, Params]:
-    """`objectives.multi_step`."""
+    """Differentiate `objectives.multi_step` by its weights."""
     return differentiate(lambda p: objectives.multi_step(p, x, y, s), params)
 
 
 def virtual_adversarial(params: Params, x, y, s: VirtualAdversarial, start) -> tuple[Terms, Params]:
-    """`objectives.virtual_adversarial`."""
+    """Differentiate `objectives.virtual_adversarial` by its weights."""
     return differentiate(lambda p: objectives.virtual_adversarial(p, x, y, s, start), params)
 
 
 def margin(params: Params, x, y, s: Margin) -> tuple[Terms, Params]:
-    """`objectives.margin`."""
+    """Differentiate `objectives.margin` by its weights."""
     return differentiate(lambda p: objectives.margin(p, x, y, s), params)
 
 
@@ -118,7 +118,7 @@ class ClassifierStep:
 def critic_step(
     critic_params: Params, x, y, x_hat, y_hat, noise_real, noise_fake, s: AdversaryCritic
 ) -> tuple[Terms, Params]:
-    """`objectives.critic_objective`."""
+    """Differentiate `objectives.critic_objective` by its weights."""
     return differentiate(
         lambda D: objectives.critic_objective(D, x, y, x_hat, y_hat, noise_real, noise_fake, s), critic_params
     )
