@@ -85,15 +85,10 @@ def figure(records: Sequence[dict]) -> Figure:
         for row, (key, scale, label) in enumerate((("seconds", 1e3, "ms per step"), ("peak bytes", 1e-6, "peak MB"))):
             axes = panels[row, column]
             for name, colour, marker in zip((PLAIN, OURS, TORCH), figures.COLOURS[:1] + figures.COLOURS[4:], "os^"):
-                own = [r for r in records if r["axis"] == axis and r["row"] == name and key in r]
+                own = [r for r in records if (r["axis"], r["row"]) == (axis, name) and key in r]
                 if own:
-                    axes.plot(
-                        [r["value"] for r in own],
-                        [r[key] * scale for r in own],
-                        color=colour,
-                        marker=marker,
-                        label=name,
-                    )
+                    points = zip(*[(r["value"], r[key] * scale) for r in own])
+                    axes.plot(*points, color=colour, marker=marker, label=name)
             axes.set(xscale="log", yscale="log")
             axes.set_xticks(sorted({r["value"] for r in records if r["axis"] == axis}))
             axes.xaxis.set_major_formatter(ScalarFormatter())

@@ -234,5 +234,5 @@ def load(folder: Path = FOLDER) -> dict[str, Case]:
 
 @cache
 def catalogue() -> dict[str, dict]:
-    """{id: {title, says, where, next}} of the known mistakes."""
+    """{id: {title, says, where, look}} of the known mistakes."""
     return json.loads((FOLDER.parent / "mistakes.json").read_text(encoding="utf-8"))
