@@ -162,16 +162,14 @@ def report(found: dict) -> str:
         for column, times in seconds.items()
     ]
     lines += ["", grid(["ms: median (quartiles)", *names], table), ""]
-    table = []
-    for other in names:
-        if other != OURS:
-            cells = [
-                against(ratio(times, other), GOALS.get((scale, column, other))) for column, times in seconds.items()
-            ]
-            table.append([f"ours / {other}", *cells])
-    peak = found["peak bytes"]
-    table.append(["peak memory, ours / plain", against(peak[OURS] / peak[PLAIN], MEMORY_GOAL)])
-    table[-1] += ["–"] * (len(seconds) - 1)
+    table = [
+        [f"ours / {other}"]
+        + [against(ratio(times, other), GOALS.get((scale, column, other))) for column, times in seconds.items()]
+        for other in names
+        if other != OURS
+    ]
+    peak = against(found["peak bytes"][OURS] / found["peak bytes"][PLAIN], MEMORY_GOAL)
+    table.append(["peak memory, ours / plain", peak, *["–"] * (len(seconds) - 1)])
     lines += [grid(["ratio: median of pairs (goal)", *seconds], table), ""]
     total = sum(time for time, _ in found["profile"].values())
     table = [

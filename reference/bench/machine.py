@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
@@ -45,12 +46,7 @@ def libraries() -> list[dict]:
 
 def machine() -> dict:
     """Everything, fit for JSON."""
-    versions = {}
-    for package in ("numpy", "autograd", "torch", "jax"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    packages = ("numpy", "autograd", "torch", "jax")
     return {
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -58,7 +54,7 @@ def machine() -> dict:
         "features": features(),
         "blas": libraries(),
         "forced": {name: os.environ[name] for name in FORCING if name in os.environ},
-        "versions": versions,
+        "versions": {package: version(package) for package in packages if find_spec(package)},
     }
 
 

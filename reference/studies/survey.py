@@ -112,8 +112,7 @@ def make(out: Path, results: Path, images: int = 20, checks: int = 10, seed: int
 
 def load_networks(results: Path, folder: Path | None = None) -> tuple[dict[str, Params], Digits]:
     """The demo's trained classifiers by defence, seed 0 of each, and the digits that they were trained on."""
-    paths = {name: results / "checkpoints" / f"{name}-0.npz" for name in NAMES}
-    paths = {name: path for name, path in paths.items() if path.exists()}
+    paths = {name: path for name in NAMES if (path := results / "checkpoints" / f"{name}-0.npz").exists()}
     if not paths:
         raise InputError(
             f"no trained networks in {results / 'checkpoints'}: run demo.py first, "
