@@ -70,8 +70,7 @@ def round_trip(state: State, defence: AdversaryCritic, x) -> dict:
     """Of the attack of training on `x` (n, d): {changed: share of S, trip: √ mean_S ‖x − A_f(x̂)‖²}."""
     step = by_hand.ClassifierStep(state.params, x)
     step.attack(state.running, defence.generator)
-    quiet = [onp.zeros((len(x), len(W)), x.dtype) for W, _ in state.critic]
-    terms, _ = step.gradient(step.predicted, state.critic, quiet, defence)
+    terms, _ = step.gradient(step.predicted, state.critic, None, defence)
     return {"changed": float(onp.mean(step.taken_for != step.predicted)), "trip": terms["cycle"][1] ** 0.5}
 
 

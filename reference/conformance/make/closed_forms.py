@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..adapters.evaluation import softmax
+
 STEP = 1e-4
 
 
@@ -42,11 +44,6 @@ def check_gradient(held, call: str, term: str, inputs: dict, gradient, id: str) 
         assert abs(along - difference) <= allowed, (
             f"{id}: {along} along a direction, by finite differences {difference}"
         )
-
-
-def softmax(z):
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
 
 
 def logits(params, x):

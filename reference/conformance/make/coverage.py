@@ -30,9 +30,10 @@ from ...attacks.deepfool import deepfool
 from ...errors import InputError
 from ..adapter import CHOICES, Adapter
 from ..adapters import ours
+from ..adapters.evaluation import softmax
 from ..cases import Case, flatten, tree_map
 from ..judge import distance, question
-from .closed_forms import logits, predicted, softmax
+from .closed_forms import logits, predicted
 from .generate import SEEN
 from .mistakes import CHOICES_AS_CHANGES
 from .variants import ROOT, Edit, variant
