@@ -37,9 +37,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         sub.add_argument("--only", action="append", metavar="PATTERN", help="ids, terms or levels: 'gradient-*', 4")
         sub.set_defaults(cases=None)
         if judged:
-            sub.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
-            sub.add_argument("--junit", type=Path, metavar="FILE", help="write the report as JUnit XML too")
-            sub.add_argument("--html", type=Path, metavar="FILE", help="write the report as one web page too")
+            for kind, what in (("json", "JSON"), ("junit", "JUnit XML"), ("html", "one web page")):
+                sub.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the report as {what} too")
             sub.add_argument("--known-failures", type=Path, metavar="FILE", help='JSON {"id": "reason"}')
         return sub
 
@@ -47,18 +46,16 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("adapter", metavar="MODULE[:OBJECT]", nargs="?", help="a module or a file; or give --command")
     run.add_argument("--command", dest="program", metavar="LINE", help='a program that speaks JSON lines: "node a.mjs"')
     run.add_argument("--list", action="store_true", help="print the cases that would be asked, and stop")
-    run.add_argument("--dtype", choices=["float64", "float32"], default="float64")
     run.add_argument("--timeout", type=seconds, default=60, metavar="SECONDS", help="of one call (default: 60)")
-    run.add_argument("--random", type=count, metavar="N", help="N new networks instead (needs autograd and hypothesis)")
-    run.add_argument("--seed", type=int, default=0, help="of --random (default: 0)")
     run.add_argument("--save", type=Path, metavar="FILE", help="write the smallest failure of --random as a case file")
     run.add_argument("--cases", type=Path, metavar="FILE", help="ask the cases of a file that --save wrote instead")
     command("list", "Print the cases.")
     export = command("export", "Write inputs and a blank answer sheet.")
     export.add_argument("folder", type=Path, metavar="DIR")
-    export.add_argument("--dtype", choices=["float64", "float32"], default="float64")
-    export.add_argument("--random", type=count, metavar="N", help="N new networks instead (needs autograd)")
-    export.add_argument("--seed", type=int, default=0, help="of --random (default: 0)")
+    for sub, needs in ((run, "autograd and hypothesis"), (export, "autograd")):
+        sub.add_argument("--dtype", choices=["float64", "float32"], default="float64")
+        sub.add_argument("--random", type=count, metavar="N", help=f"N new networks instead (needs {needs})")
+        sub.add_argument("--seed", type=int, default=0, help="of --random (default: 0)")
     command("check", "Judge a filled answer sheet.", judged=True).add_argument("folder", type=Path, metavar="DIR")
     skeleton = commands.add_parser("template", help="Print a commented skeleton of an adapter.")
     skeleton.add_argument("--json-lines", action="store_true", help="print how a program in another language is asked")
