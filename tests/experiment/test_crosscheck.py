@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +31,13 @@ def test_the_record_as_tables():
     assert lines["a – b"].count("1.0e-07, 2.0e-06") == 2
     assert lines["‖r‖ ≤ 0.5"].count("75.0 / 70.0") == 2
     assert "first 7 test images" in text and "undefended" in text and "mine" in text
+
+
+@pytest.mark.parametrize("name", ["crosscheck", "crosscheck-full"])
+def test_the_gallery_s_pages_are_made_from_its_records(name):
+    gallery = Path(crosscheck.__file__).parents[1] / "gallery"
+    record = json.loads((gallery / f"{name}.json").read_text(encoding="utf-8"))
+    assert (gallery / f"{name}.md").read_text(encoding="utf-8") == crosscheck.as_markdown(record)
 
 
 def test_an_image_that_keeps_its_label_is_infinitely_far():
