@@ -31,13 +31,12 @@ from ..experiment.evaluate import evaluate
 from ..experiment.figures import BLUE, COLOURS, FONT, MARKERS, ORANGE, caption, plain
 from ..experiment.plans import DEMO
 from ..experiment.standin import StandIn
-from ..experiment.tables import grid
 from ..experiment.train import error, train
 from ..method.numerics import one_hot, predict
 from ..method.perturbations import project
 from ..method.settings import Defence
 from .measures import looks_like
-from .study import DIGIT_SIZES, Records, Size, by_name, digits, entry, mean, told, values
+from .study import DIGIT_SIZES, Records, Size, by_name, digits, mean, over_seeds, tabulate, told, values
 
 SIZES = DIGIT_SIZES | {"full": Size(DEMO.training, 3, 500)}
 RADIUS = 0.05
@@ -62,11 +61,8 @@ CASES = {
 
 
 def tasks(size: Size):
-    return [
-        ({"name": name, "seed": seed, "settings": repr((defence, size))}, (defence, size, seed))
-        for seed in range(size.seeds)
-        for name, defence in CASES.items()
-    ]
+    runs = {name: (defence, size) for name, defence in CASES.items()}
+    return over_seeds(size.seeds, {name: (run, run) for name, run in runs.items()})
 
 
 def measure(defence: Defence, size: Size, seed: int) -> dict:
@@ -109,13 +105,9 @@ SHARES = {
 
 
 def table(records: Records) -> str:
-    header = ["attack of training", "error %", "ρ strongest", "right in L∞ %", *SHARES.values()]
-    rows = [
-        [name, entry(group, "error", 1, 100), entry(group, "strongest"), entry(group, "linf", 1, 100)]
-        + [entry(group, key, 0, 100) for key in SHARES]
-        for name, group in by_name(records).items()
-    ]
-    return grid(header, rows)
+    columns = [("error %", "error", 1, 100), ("ρ strongest", "strongest"), ("right in L∞ %", "linf", 1, 100)]
+    columns += [(head, key, 0, 100) for key, head in SHARES.items()]
+    return tabulate("attack of training", by_name(records), columns)
 
 
 FINDING = (

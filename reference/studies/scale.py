@@ -11,7 +11,7 @@ is the demo's at 14×14 and the authors' at 28×28.  Tuned at each point, each o
 A lead is the critic's number less the rival's, for two measures:
 
     ρ       by `attacks.strongest` from the true label, on the first 300 test images; for one seed ± is half of the
-            95 % interval over these images, which both networks share
+            normal 95 % interval over these images, which both networks share
     looks   the share of attacked images (to C = 0.8, of the first 1,000) that the stand-in gives to the class they are
             taken for; its interval for one seed is at most ±5 points
 
