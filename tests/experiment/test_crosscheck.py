@@ -31,6 +31,11 @@ def test_the_record_as_tables():
     assert lines["a – b"].count("1.0e-07, 2.0e-06") == 2
     assert lines["‖r‖ ≤ 0.5"].count("75.0 / 70.0") == 2
     assert "first 7 test images" in text and "undefended" in text and "mine" in text
+    strong = record()
+    for found in strong["networks"].values():
+        found |= {"pairs": {}, "robust": {}}
+    few = crosscheck.as_markdown(strong)
+    assert "best single peer" in few and "pair" not in few and "radius" not in few
 
 
 @pytest.mark.parametrize("name", ["crosscheck", "crosscheck-full"])
