@@ -30,7 +30,7 @@ from ..method.network import logits
 from ..method.numerics import predict
 from ..plumbing.command import Parser, answer
 from ..plumbing.files import write_json, write_text
-from .state import load_checkpoint
+from .state import read_checkpoint
 from .tables import NAMES, grid
 
 RADII = (0.5, 1.0, 1.5, 2.0)
@@ -260,8 +260,8 @@ def as_markdown(record: dict) -> str:
 
     rows = [[f"‖r‖ ≤ {r}", *(two(n["robust"][r]) for n in networks.values())] for r in first["robust"]]
     if rows:
-        ours = "Robust accuracy % (of images that are classified right): ours / AutoAttack's APGD-CE, APGD-T, FAB-T:"
-        lines += [ours, "", grid(["radius", *names], rows), ""]
+        head = "Robust accuracy % (of images that are classified right): ours / AutoAttack's APGD-CE, APGD-T, FAB-T:"
+        lines += [head, "", grid(["radius", *names], rows), ""]
     return "\n".join([*lines, *([record["note"], ""] if "note" in record else [])])
 
 
@@ -280,13 +280,16 @@ def main(argv: list[str] | None = None) -> int:
         paths = {name: path for name, path in paths.items() if path.is_file()}
         if not paths:
             raise InputError(f"no checkpoints in {args.run}: run demo.py first, or name its folder with --run")
-        states = {name: load_checkpoint(path).params for name, path in paths.items()}
+        read = {name: read_checkpoint(path) for name, path in paths.items()}
+        states = {name: state.params for name, (state, _) in read.items()}
+        trained_on, side, *_ = next(iter(read.values()))[1]["data"]
+        test = next((d.test for full in (False, True) if (d := load(side, full=full)).source == trained_on), None)
+        if test is None:
+            raise InputError(f"the networks in {args.run} saw {trained_on}: give a run on the embedded digits")
         as_torch(states[next(iter(states))])
         packages = ("torch", "foolbox", "adversarial-robustness-toolbox", "adv-lib", "numpy")
         versions = {package: metadata.version(package) for package in packages}
-        pixels, *hidden = (len(W) for W, _ in next(iter(states.values())))
-        side = math.isqrt(pixels)
-        test = load(side, full=side == 28).test  # no network was trained on these
+        _, *hidden = (len(W) for W, _ in next(iter(states.values())))
         source = f"demo.py at {side}×{side}, classifier {'-'.join(map(str, hidden))}"
         record = {"source": source, "versions": versions, "networks": {}}
         for name, params in states.items():

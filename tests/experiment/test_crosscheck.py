@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,3 +60,14 @@ def test_without_the_peers_or_a_run_one_line_says_so(monkeypatch, tmp_path, caps
         assert crosscheck.main(wrong) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line
+
+
+def test_networks_that_saw_other_images_are_refused(monkeypatch, tmp_path, capsys):
+    """Their test images are not embedded, and others they may have been trained on."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "margin-0.npz").touch()
+    read = SimpleNamespace(params=[]), {"data": ["letters", 14]}
+    monkeypatch.setattr(crosscheck, "read_checkpoint", lambda path: read)
+    assert crosscheck.main(["--run", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "saw letters" in line
