@@ -80,7 +80,7 @@ def _critics(base: AdversaryCritic, *cases: tuple[float, str | float]) -> list[A
 
 
 def _full_candidates() -> dict[str, list[tuple[Defence, Training]]]:
-    """Seven at 30 epochs, two of the middle ones at 10; single-step training, which does best with few, also at 5."""
+    """Most candidates train for 30 epochs, two of the middle ones for 10, and one of single-step training for 5."""
     thirty, ten, five = (with_epochs(FULL.training, epochs) for epochs in (30, 10, 5))
     c = "running"
     at_thirty: dict[str, list[Defence]] = {
