@@ -71,7 +71,7 @@ class Pass:
     def slopes(self):
         """m_l of the hidden layers."""
         if self.m is None:
-            self.m = [slope_of(h) for h in self.h[1:]]
+            self.m = [slope_of(h).astype(h.dtype) for h in self.h[1:]]
         return self.m
 
     def forget(self):
@@ -80,8 +80,8 @@ class Pass:
 
 
 def slope_of(h):
-    """m_l of a ReLU network without noise: h_l is positive where a_l is."""
-    return (h > 0).astype(h.dtype)
+    """m_l of a ReLU network without noise, as booleans: h_l is positive where a_l is."""
+    return h > 0
 
 
 def times(s, W, out=None):

@@ -182,7 +182,7 @@ class ClassifierStep:
             del D
             bars = there.reverse(sums, x_bar, shared=True)
         back = self._unrolled(self.at_x_hat, there.c, own, self.confidence, s.generator)
-        self.at_x_hat = None  # the attack has its own copy
+        self.at_x_hat = there = None  # the cycle's attack has what it needs of them
         # x̂ and A_f(x̂) are x + coordinates: their difference to x needs no pixels
         trip = onp.zeros((len(own), self.span.width), dtype) if back.c is None else back.c
         trip_first = back.a - self.at_x.a  # the first layer is linear: trip W_1
@@ -194,7 +194,8 @@ class ClassifierStep:
         }
         if s.generator.gradient != "detached":
             trip_bar = (2 * s.cycle_weight * share)[:, None]
-            own_bar = back.reverse(sums, None, trip_bar * trip, trip_bar * trip_first).C
+            trip_first *= trip_bar
+            own_bar = back.reverse(sums, None, trip_bar * trip, trip_first).C
             if s.generator.confidence == "own":
                 own_bar = own_bar + bars.C
             z_bar += bars.z + (own_bar * self.confidence)[:, None] * (own - self.p)
