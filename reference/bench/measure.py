@@ -68,6 +68,8 @@ def measure(scale: str, epochs: int, seconds: float) -> dict:
     found["peak bytes"] = {name: peak_memory(made[name][rows.CLASSIFIER]) for name in (PLAIN, OURS)}
     found["numpy calls"], found["call seconds"] = numpy_calls(p), call_seconds()
     found["profile"] = profile(made[OURS][rows.CLASSIFIER], parts, p, seconds)
+    whole = {products.REST: floors[rows.CRITIC]}
+    found["critic profile"] = profile(made[OURS][rows.CRITIC], whole, p, seconds)
     return found
 
 
@@ -246,7 +248,7 @@ PARTS = (
     (steps.Sums, "gradient", products.WEIGHTS),
     (steps, "adam_step", ADAM),
 )
-"""Functions of our classifier step and the part that each is, without what it calls of the others; the rest is left."""
+"""Functions of our steps and the part that each is, without what it calls of the others; the rest is left."""
 
 
 @contextmanager
@@ -263,7 +265,10 @@ def replaced(owner, attribute: str, value) -> Iterator[None]:
 def profile(
     job: rows.Job, parts: dict[str, list[products.Product]], p: Problem, seconds: float
 ) -> dict[str, list[float]]:
-    """Part -> median seconds of a step spent in it, and of its products alone, measured in turn."""
+    """Part -> median seconds of a step spent in it, and of its products alone, measured in turn.
+
+    parts: the products of those of the step; all but `products.REST` are found by their functions.
+    """
     spent: dict[str, list[float]] = {name: [] for name in (*parts, ADAM)}
     alone = {name: rows.Job(products.multiplier(list_, p.x.dtype)) for name, list_ in parts.items()}
 

@@ -206,6 +206,7 @@ def test_the_command_runs(tmp_path, capfd, monkeypatch):
         assert ("floor" in times) == (column in (rows.CLASSIFIER, rows.CRITIC))
     assert {r["axis"] for r in grown} == set(growth.AXES) and all(r.get("seconds", 1) > 0 for r in grown)
     assert all(time >= 0 for time, _ in found["profile"].values())
+    assert all(time > 0 for time, _ in found["critic profile"].values())
     assert "NOT TIMED" not in printed
     assert "NOT TIMED" in report(found | {"refused": [["nearest class", "PyTorch eager", 1e-4]]})
 
