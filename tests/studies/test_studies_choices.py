@@ -1,11 +1,17 @@
-"""The L∞ attack of the study against a closed form, and that each case changes one thing."""
+"""The L∞ attack of the study against a closed form, what each case changes, and on what θ acts then."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
+import pytest
+from autograd import make_vjp
 
 from reference.by_hand.model import from_params
+from reference.method import network, objectives
+from reference.method.generator import linearise_log_prob
 from reference.method.numerics import one_hot, predict
+from reference.method.settings import Generator
+from reference.method.targets import RunningConfidence
 from reference.studies import choices
 
 
@@ -31,5 +37,47 @@ def test_each_case_changes_one_thing_of_the_attack():
     base = asdict(choices.METHOD)
     for name in list(choices.CASES)[1:5]:
         other = asdict(choices.CASES[name])
-        assert sum(other["generator"][key] != base["generator"][key] for key in base["generator"]) == 1
+        changed = sum(other["generator"][key] != base["generator"][key] for key in base["generator"])
+        assert changed == (name not in choices.HOLD)
         assert {**other, "generator": 0} == {**base, "generator": 0}
+
+
+def attacked(generate, s: Generator, seed=0):
+    """What `generate` makes of a random batch -> (params, x, targets, x̂, g ↦ ∇_θ ⟨g, x̂⟩ as one vector)."""
+    rng = np.random.default_rng(seed)
+    params = network.init(rng, (6, 9, 8, 4), float)
+    params = [(W, 0.3 * rng.standard_normal(b.shape)) for W, b in params]
+    x, targets = rng.random((5, 6)), rng.integers(0, 4, 5)
+    pull_back, x_hat = make_vjp(lambda p: generate(p, x, targets, RunningConfidence.start(4, float), s).images)(params)
+
+    def gradient(g):
+        return np.concatenate([a.ravel() for layer in pull_back(g) for a in layer])
+
+    return params, x, targets, x_hat, gradient
+
+
+@pytest.mark.parametrize("hold", [lambda w: w, *choices.HOLD.values()], ids=["nothing", *choices.HOLD])
+def test_what_is_held_changes_the_gradient_and_not_the_attack(hold):
+    s = Generator(confidence=0.9)
+    *_, x_hat, gradient = attacked(choices.generating(hold), s)
+    *_, right, as_defined = attacked(objectives.generate, s)
+    assert np.allclose(x_hat, right, rtol=1e-12)
+    g = np.random.default_rng(1).standard_normal(x_hat.shape)
+    assert np.allclose(gradient(g), as_defined(g), rtol=1e-10) == (hold not in choices.HOLD.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_only_the_derivative_of_its_direction_moves_a_step_sideways(seed):
+    """For a g at a right angle to each example's step, ⟨g, x̂⟩ has a gradient in L2, and none where that is held or L∞."""
+    s = Generator(iterations=1, confidence=0.9)
+    cases = {name: (choices.generating(hold), s) for name, hold in choices.HOLD.items()}
+    cases |= {"L2": (objectives.generate, s), "L∞": (objectives.generate, replace(s, geometry="linf"))}
+    for name, (generate, settings) in cases.items():
+        params, x, targets, x_hat, gradient = attacked(generate, settings, seed)
+        _, p, w = linearise_log_prob(lambda v, params=params: network.logits(params, v), x, targets)
+        assert (p < 0.9).all() and (np.abs(w).max(axis=1) > 1e-3).all()
+        g, r = np.random.default_rng(1).standard_normal(x.shape), x_hat - x
+        g -= (np.vecdot(g, r) / np.vecdot(r, r))[:, None] * r
+        size = np.linalg.norm(gradient(r))
+        assert size > 1e-3
+        assert np.linalg.norm(gradient(g)) > 1e-2 * size if name == "L2" else np.linalg.norm(gradient(g)) < 1e-12 * size
