@@ -7,6 +7,7 @@ from pathlib import Path
 
 import reference
 from reference.experiment.tables import in_short
+from reference.studies import study
 
 ROOT = Path(reference.__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +41,17 @@ def test_the_leads_are_those_of_the_records():
                 found.add(lead.replace("-", "−"))
     said = re.findall(r"[\d.]+ \[[−\d.]+, [\d.]+\]", TEXT + GALLERY)
     assert said and set(said) <= found
+
+
+def test_what_is_said_of_the_choices_within_the_attack_is_their_record():
+    """Where a paragraph or row names the study, each of its numbers like 0.018 is the mean ρ of one of its cases."""
+    groups = study.by_name(study.read(study.SHIPPED / "choices.json")["records"])
+    means = {study.mean(group, "strongest", 3) for group in groups.values()}
+    method = (ROOT / "reference" / "method" / "README.md").read_text(encoding="utf-8")
+    for page in (TEXT, method, GALLERY):
+        parts = [part for part in re.split(r"\n\n|\n(?=[-|] ?)", page) if "studies/choices.md" in part]
+        said = re.findall(r"0\.\d{3}", " ".join(parts))
+        assert said and set(said) <= means
 
 
 def test_what_the_gallery_computes():
