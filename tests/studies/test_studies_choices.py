@@ -68,7 +68,7 @@ def test_what_is_held_changes_the_gradient_and_not_the_attack(hold):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_only_the_derivative_of_its_direction_moves_a_step_sideways(seed):
-    """For a g at a right angle to each example's step, ⟨g, x̂⟩ has a gradient in L2, and none where that is held or L∞."""
+    """For g at a right angle to each step, ⟨g, x̂⟩ has a gradient in L2; none where the direction is held, or in L∞."""
     s = Generator(iterations=1, confidence=0.9)
     cases = {name: (choices.generating(hold), s) for name, hold in choices.HOLD.items()}
     cases |= {"L2": (objectives.generate, s), "L∞": (objectives.generate, replace(s, geometry="linf"))}
