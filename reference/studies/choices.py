@@ -151,13 +151,14 @@ def table(records: Records) -> str:
 
 FINDING = (
     "What matters most is that the gradient reaches the direction of a step: with w held constant, first order only, "
-    "the strongest attack's ρ is [0.016], which is [lower] than the [0.082] of undefended training; with w's direction "
-    "alone held constant it is [0.016], which is [lower], too; the method reaches [0.191]. In L∞, where the direction "
-    "sign(w) has no derivative, it is [0.043], [0.062] and [0.070] with λ = 1, 0.3 and 0.1. Aiming at a random class it "
-    "is [0.183], which is [not told apart] from the method by three seeds, at a class drawn from the softmax [0.149], "
-    "which is [lower], and with the full gradient [0.186], which is [not told apart]. Of digits attacked to C = 0.8, "
-    "[24] % still look like the original (kind I) with the method, [62] % with virtual adversarial training and [98] % "
-    "undefended; attacked to the confidence that each network had before, as published, [21], [17] and [91] %."
+    "the strongest attack's ρ is [0.016], which is [lower] than the [0.082] of undefended training; with w's "
+    "direction alone held constant it is [0.016], which is [lower], too; the method reaches [0.191]. In L∞, where the "
+    "direction sign(w) has no derivative, it is [0.043], [0.062] and [0.070] with λ = 1, 0.3 and 0.1. Aiming at a "
+    "random class it is [0.183], which is [not told apart] from the method by three seeds, at a class drawn from the "
+    "softmax [0.149], which is [lower], and with the full gradient [0.186], which is [not told apart]. Of digits "
+    "attacked to C = 0.8, [24] % still look like the original (kind I) with the method, [62] % with virtual "
+    "adversarial training and [98] % undefended; attacked to the confidence that each network had before, as "
+    "published, [21], [17] and [91] %."
 )
 
 
