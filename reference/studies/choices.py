@@ -11,8 +11,8 @@ at a time, all else alike:
     L∞ attack            steps of smallest largest change, sign(w)·(√ε + φ)/‖w‖₁
     L∞, λ = 0.3, 0.1     the same with a smaller weight of the critic's term (elsewhere λ = 1)
 
-The derivative of sign(w) is 0.  So in L∞, too, θ acts on a step's length alone.  What is held is held in the attack that
-the critic judges; the way back of the cycle term keeps its whole gradient.
+The derivative of sign(w) is 0.  So in L∞, too, θ acts on a step's length alone.  What is held is held in the
+attack that the critic judges; the way back of the cycle term keeps its whole gradient.
 
 Undefended and virtual adversarial training, the critic's best rival, stand beside them.  At full size training takes
 all of the demo's 115 epochs.  All attacks of the evaluation start from the true label, on the first 500 test images.
