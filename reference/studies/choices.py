@@ -8,6 +8,7 @@ at a time, all else alike:
     full gradient        iterates are differentiated too ("truncated" against "full", see `method.generator`)
     first order only     w = ∇_x log p_t is held constant: θ acts on a step through log p_t alone
     direction held       w/‖w‖ is held constant: θ acts through log p_t and ‖w‖, so on a step's length alone
+    length held          a step's length is held constant, and the indicator: θ acts on its direction alone
     L∞ attack            steps of smallest largest change, sign(w)·(√ε + φ)/‖w‖₁
     L∞, λ = 0.3, 0.1     the same with a smaller weight of the critic's term (elsewhere λ = 1)
 
@@ -68,6 +69,7 @@ CASES = {
     "full gradient": attacking(gradient="full"),
     "first order only": METHOD,
     "direction held": METHOD,
+    "length held": METHOD,
     "L∞ attack": attacking(geometry="linf"),
     "L∞, λ = 0.3": attacking(0.3, geometry="linf"),
     "L∞, λ = 0.1": attacking(0.1, geometry="linf"),
@@ -76,15 +78,29 @@ CASES = {
 }
 
 
-HOLD: dict[str, Callable] = {
-    "first order only": stop_gradient,
-    "direction held": lambda w: norm(w)[:, None] * unit_rows(stop_gradient(w)),
+def with_constant_gradient(active, log_p, w, C, eps):
+    return active[:, None] * newton_step(log_p, stop_gradient(w), C, eps)
+
+
+def with_constant_direction(active, log_p, w, C, eps):
+    return active[:, None] * newton_step(log_p, norm(w)[:, None] * unit_rows(stop_gradient(w)), C, eps)
+
+
+def with_constant_length(active, log_p, w, C, eps):
+    length, size = norm(stop_gradient(active[:, None] * newton_step(log_p, w, C, eps))), norm(w)
+    return (length / (size + (size == 0)))[:, None] * w
+
+
+STEPS: dict[str, Callable] = {
+    "first order only": with_constant_gradient,
+    "direction held": with_constant_direction,
+    "length held": with_constant_length,
 }
-"""{case: what its steps take for w, the same value with another derivative}"""
+"""{case: c·s of its attack, the method's own value with another derivative}"""
 
 
-def generating(hold: Callable) -> Callable:
-    """`objectives.generate` for a confidence that is a number, with hold(w) for w in each step."""
+def generating(step: Callable) -> Callable:
+    """`objectives.generate` for a confidence that is a number, with a step of its own."""
 
     def generate(params, x, targets, running, s: Generator) -> Attacked:
         z = logits(params, x)
@@ -94,7 +110,7 @@ def generating(hold: Callable) -> Callable:
             x_hat = stop_gradient(x + (1 + s.overshoot) * r)
             log_p, p, w = linearise_log_prob(partial(logits, params), x_hat, targets)
             active = active * round_straight_through(sigmoid(C - p))
-            r = r + active[:, None] * newton_step(log_p, hold(w), C, s.eps)
+            r = r + step(active, log_p, w, C, s.eps)
         return Attacked(z, own, x + (1 + s.overshoot) * r, C)
 
     return generate
@@ -106,7 +122,7 @@ def tasks(size: Size):
 
 def measure(name: str, size: Size, seed: int) -> dict:
     data = digits()
-    steps = with_objective(generate=generating(HOLD[name])) if name in HOLD else by_hand
+    steps = with_objective(generate=generating(STEPS[name])) if name in STEPS else by_hand
     params = train(data, CASES[name], size.training, seed, steps=steps).params
     model, (x, y) = from_params(params), (part[: size.images] for part in data.test)
     stand_in = StandIn(*(part[: 10 * size.images] for part in data.train))
@@ -165,7 +181,7 @@ FINDING = (
 
 def found(records: Records) -> list[str]:
     groups = by_name(records)
-    method, random, likely, full, constant, held, linf, less, least, virtual, undefended = (
+    method, random, likely, full, constant, held, length, linf, less, least, virtual, undefended = (
         groups[name] for name in CASES
     )
 
