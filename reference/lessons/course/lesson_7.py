@@ -134,22 +134,23 @@ assert cosine < 0.99
 
 # %% [markdown]
 # A network that is trained with this gradient does not learn a little less.  It learns the opposite.  The weights act
-# on a step in two ways: they turn it, which is the second-order part, and they change its length.  Only a turn can
-# make the attacked image look more like a real one of class t.  With the length alone the critic is fooled in the
-# cheapest way, by a perturbation too short to be noticed.  So the network becomes *easier* to move.  The study
-# `choices` trained three networks each way, and measured ρ, the mean length of the smallest perturbation found,
-# relative to the image's:
+# on a step in two ways: they turn it, which takes the second order, and they change its length.  Only a turn can make
+# the attacked image look more like a real one of class t.  With the length alone the critic is fooled in the cheapest
+# way, by a perturbation too short to be noticed.  So the network becomes *easier* to move.  The study `choices`
+# trained three networks each way, and measured ρ, the mean length of the smallest perturbation found, relative to the
+# image's:
 
 # %%
 from reference.studies import study
 
 records = study.read(study.SHIPPED / "choices.json")["records"]
-rho = {}
-for name in ("the method", "undefended", "first order only"):
+rho, names = {}, ["the method", "length held", "undefended"]
+for name in [*names, "direction held", "first order only"]:
     found = [r["strongest"] for r in records if r["name"] == name]
     rho[name] = np.mean(found)
     print(f"{name}: {rho[name]:.3f}")
 assert rho["first order only"] < rho["undefended"] / 3
+assert rho["undefended"] < rho["length held"] < rho["the method"]
 
 # %% [markdown]
 # ## Exercise and questions
