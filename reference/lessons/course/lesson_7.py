@@ -137,8 +137,9 @@ assert cosine < 0.99
 # on a step in two ways: they turn it, which takes the second order, and they change its length.  Only a turn can make
 # the attacked image look more like a real one of class t.  With the length alone the critic is fooled in the cheapest
 # way, by a perturbation too short to be noticed.  So the network becomes *easier* to move.  The study `choices`
-# trained three networks each way, and measured ρ, the mean length of the smallest perturbation found, relative to the
-# image's:
+# trained three networks each way: with the length held constant, so that the weights only turn the steps; with the
+# direction held; and with all of w held, first order only.  It measured ρ, the mean length of the smallest
+# perturbation found, relative to the image's:
 
 # %%
 from reference.studies import study
