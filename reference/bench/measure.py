@@ -68,8 +68,7 @@ def measure(scale: str, epochs: int, seconds: float) -> dict:
     found["peak bytes"] = {name: peak_memory(made[name][rows.CLASSIFIER]) for name in (PLAIN, OURS)}
     found["numpy calls"], found["call seconds"] = numpy_calls(p), call_seconds()
     found["profile"] = profile(made[OURS][rows.CLASSIFIER], parts, p, seconds)
-    whole = {products.REST: floors[rows.CRITIC]}
-    found["critic profile"] = profile(made[OURS][rows.CRITIC], whole, p, seconds)
+    found["critic profile"] = profile(made[OURS][rows.CRITIC], {products.REST: floors[rows.CRITIC]}, p, seconds)
     return found
 
 
@@ -267,7 +266,7 @@ def profile(
 ) -> dict[str, list[float]]:
     """Part -> median seconds of a step spent in it, and of its products alone, measured in turn.
 
-    parts: the products of those of the step; all but `products.REST` are found by their functions.
+    parts: {part: its products}.  The functions in `PARTS` are timed; `products.REST` gets the time that they leave.
     """
     spent: dict[str, list[float]] = {name: [] for name in (*parts, ADAM)}
     alone = {name: rows.Job(products.multiplier(list_, p.x.dtype)) for name, list_ in parts.items()}

@@ -79,14 +79,17 @@ CASES = {
 
 
 def with_constant_gradient(active, log_p, w, C, eps):
+    """θ acts through log p_t and the indicator."""
     return active[:, None] * newton_step(log_p, stop_gradient(w), C, eps)
 
 
 def with_constant_direction(active, log_p, w, C, eps):
+    """θ acts through ‖w‖ as well."""
     return active[:, None] * newton_step(log_p, norm(w)[:, None] * unit_rows(stop_gradient(w)), C, eps)
 
 
 def with_constant_length(active, log_p, w, C, eps):
+    """θ acts through w/‖w‖; where w is 0 so is the step."""
     length, size = norm(stop_gradient(active[:, None] * newton_step(log_p, w, C, eps))), norm(w)
     return (length / (size + (size == 0)))[:, None] * w
 
