@@ -7,8 +7,10 @@ import logging
 import multiprocessing
 import pickle
 import queue
+import time
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from ..errors import InputError
 from .places import GUARD, Place, check_script, interrupts_held
 
 PATIENCE = 10
-"""Seconds in which a scheduler must answer."""
+"""Seconds in which a scheduler must answer and have a worker; six times as long may there be none later."""
 QUIET = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"}
 """What a Dask worker of ours leaves out: watching its run a hundred times a second, and its own loop fifty times."""
 
@@ -34,34 +36,58 @@ def dask(address: str, jobs: int | None) -> Iterator[Place]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     before, cluster, client = multiprocessing.active_children(), None, None
     told, shared, places, topic = queue.SimpleQueue(), {}, {}, f"reference-{uuid4().hex}"
+    asked, named, alone = time.monotonic(), {}, None
     kind, _, number = address.partition(":")
     if kind == "local" and not (number.isdecimal() and 1 <= int(number) <= 1000):
         raise InputError(f"cluster {address!r}: give local:N with N from 1 to 1000")
     if kind == "local":
         check_script()
 
+    def workers():
+        """Their addresses: of a scheduler that does not answer for once, what it said last."""
+        nonlocal asked, named, alone
+        if client.status != "running":
+            raise ChildProcessError(f"the scheduler {address!r} went away; what was finished is kept")
+        asked = time.monotonic()
+        with suppress(OSError):
+            named = client.nthreads()
+        alone = None if named else alone or asked
+        if alone and asked > alone + 6 * PATIENCE:
+            raise ChildProcessError(f"no worker of {address!r} is left; what was finished is kept")
+        return named
+
     def submit(*call):
-        """On a worker without a run: Dask itself may let one run wait for another while a worker has nothing to do."""
-        busy = {worker for future, worker in places.items() if not future.done()}
-        free = next((worker for worker in client.nthreads() if worker not in busy), None)
-        future = executor.submit(*call, workers=free, allow_other_workers=free is not None)
-        places[future] = free
+        """On the worker with the fewest: Dask itself may let a run wait while a worker has nothing to do."""
+        nonlocal places
+        places = {future: worker for future, worker in places.items() if not future.done()}
+        while not (here := workers()):
+            time.sleep(0.1)
+        counts = Counter(places.values())
+        worker = min(here, key=lambda worker: counts[worker] / here[worker])
+        run, future = client.submit(*call, workers=worker, pure=False), Future()
+        future.add_done_callback(lambda _: future.cancelled() and run.status != "cancelled" and run.cancel())
+        client.loop.add_callback(_settle, run, future)
+        places[future] = worker
         return future
 
     def hear():
         while not told.empty():
             yield pickle.loads(told.get())
-        if client.status != "running":
-            raise ChildProcessError(f"the scheduler {address!r} went away; what was finished is kept")
+        if client.status != "running" or time.monotonic() > asked + 1:
+            here = workers()
+            for future, worker in places.items():
+                if worker not in here and future.cancel():  # Dask might keep the run for that worker for ever
+                    future.set_running_or_notify_cancel()
 
     def share(value):
         found = shared.get(id(value))
-        if found is None or found.status != "finished":  # new, or lost with the workers that held it
+        while found is None or found.status != "finished":  # new, or lost with the workers that held it
+            workers()
             try:
-                found = client.scatter(value, broadcast=True, hash=False, timeout=6 * PATIENCE)
-            except TimeoutError:
-                raise ChildProcessError(f"no worker of {address!r} is left; what was finished is kept") from None
-            shared[id(value)] = found
+                found = client.scatter(value, hash=False, timeout=PATIENCE)
+            except (OSError, KeyError):  # no worker, or the one that was chosen died meanwhile
+                time.sleep(0.1)
+        shared[id(value)] = found
         return found
 
     try:
@@ -81,6 +107,8 @@ def dask(address: str, jobs: int | None) -> Iterator[Place]:
                 client = distributed.Client(cluster or address, timeout=PATIENCE, set_as_default=False)
             if cluster is not None:
                 client.amm.stop()  # it would drop shared data from a worker between two runs
+            with suppress(TimeoutError):
+                client.wait_for_workers(1, PATIENCE)
             versions = set(client.run(_version).values())
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             cure = "give the address of a running scheduler, whose workers have this package installed"
@@ -95,7 +123,6 @@ def dask(address: str, jobs: int | None) -> Iterator[Place]:
         client.subscribe_topic(topic, lambda event: told.put(event[1]))
         jobs = jobs or len(client.nthreads())
         tell = partial(_tell_client, topic)
-        executor = client.get_executor()
         yield Place(submit, jobs, 3, (distributed.KilledWorker,), tell, hear, share)
     finally:
         if cluster is not None:  # its workers would be waited for, here and once more when this process ends
@@ -109,6 +136,15 @@ def dask(address: str, jobs: int | None) -> Iterator[Place]:
             with suppress(OSError, RuntimeError, CancelledError):  # a time limit among them: leaving loses nothing
                 if ours is not None:
                     ours.close(timeout=2)
+
+
+async def _settle(run, future: Future) -> None:
+    """What became of a Dask future.  Dask's own executor says nothing of a result that was lost on its way here."""
+    with suppress(InvalidStateError):  # nobody waits for it any more
+        try:
+            future.set_result(await run)
+        except BaseException as error:
+            future.set_exception(error)
 
 
 async def _reach(address: str) -> None:

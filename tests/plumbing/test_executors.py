@@ -34,6 +34,12 @@ def weigh(data, i, file=None):
     return data.values.nbytes + i
 
 
+def kills(file):
+    with open(file, "a") as ended:
+        ended.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def reports_or_dies_reporting(file, report):
     """Dies the first time, halfway through a message to its parent; or reports a thousand times."""
     if file is not None and not Path(file).exists():
@@ -75,6 +81,23 @@ def fails(particularly):
     raise Particular(3, "nonsense") if particularly else KeyError("x")
 
 
+class Lost:
+    """A result whose worker dies when it is first sent."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        if not Path(self.file).exists():
+            Path(self.file).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return str, ("found",)
+
+
+def lost_on_its_way(_, file):
+    return Lost(file)
+
+
 class Heavy:
     """Counts how often it is packed in this process."""
 
@@ -92,7 +115,12 @@ class Heavy:
 def cluster():
     """A Dask cluster of two processes that somebody else has started."""
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as found:
+    dask = pytest.importorskip("dask")
+    patient = {"distributed.deploy.lost-worker-timeout": "1 hour"}  # or one that is down 15 s after it died is given up
+    with (
+        dask.config.set(patient),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as found,
+    ):
         yield found
 
 
@@ -335,16 +363,50 @@ def change_version():
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_workers_lose_no_run_on_dask(cluster, tmp_path):
-    """Not even if all are, and the shared data with them; a run that kills every worker is named."""
+    """Not even if all are, and the shared data with them."""
     data = Shared(Heavy(1000))
     tasks = {name: (data, i, str(tmp_path / name)) for i, name in enumerate("ab")}
     assert run_all(weigh, tasks, cluster=cluster.scheduler_address) == {"a": 1000, "b": 1001}
-    cluster.scheduler.allowed_failures = 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("allowed", [0, 1000], ids=["Dask gives up", "we do"])
+def test_a_run_that_kills_its_workers_is_named(allowed, cluster, tmp_path):
+    ended, cluster.scheduler.allowed_failures = tmp_path / "ended", allowed
     try:
         with pytest.raises(ChildProcessError, match="the process of c died, perhaps for want of memory"):
-            run_all(weigh, {"c": (data, 0, str(tmp_path / "c"))}, cluster=cluster.scheduler_address)
+            run_all(kills, {"c": (str(ended),)}, cluster=cluster.scheduler_address)
     finally:
         cluster.scheduler.allowed_failures = 3
+    assert len(ended.read_text()) == (4 if allowed else 1)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("place", ["processes", "dask"], indirect=True)
+@pytest.mark.parametrize("share", [Shared, lambda data: data])
+def test_a_result_lost_on_its_way_is_made_again(place, share, tmp_path):
+    """Its worker ends the run, says so, and dies before the result is fetched, and the shared data with it."""
+    found = run_all(lost_on_its_way, {n: (share(Heavy(1000)), str(tmp_path / n)) for n in "ab"}, cluster=place)
+    assert found == {"a": "found", "b": "found"}
+
+
+def test_a_cluster_without_workers_is_not_waited_for_for_ever(monkeypatch):
+    """Neither for a run to end, nor for somebody to take the next one's data."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(clusters, "PATIENCE", 0.3)
+    with distributed.LocalCluster(n_workers=1, host="127.0.0.1", dashboard_address=":0") as mine:
+
+        def leave(*_):
+            mine.scale(0)
+            while mine.scheduler.workers:
+                time.sleep(0.05)
+
+        for function, tasks in (goes_on, {"a": ()}), (weigh, {"a": (Shared(Heavy(1)), 0), "b": (Shared(Heavy(1)), 0)}):
+            mine.scale(1)
+            mine.wait_for_workers(1)
+            report = leave if function is goes_on else None
+            with pytest.raises(ChildProcessError, match="no worker of 'tcp://.* is left; what was finished is kept"):
+                run_all(function, tasks, 1, leave, report, mine.scheduler_address)
 
 
 def test_a_scheduler_that_goes_away_is_one_line():
