@@ -2,7 +2,8 @@
 
 It needs the extra `peers` (Foolbox, ART and adv-lib, with PyTorch) and the checkpoints of a run of the demo.  Two
 questions are asked of each network, on the first test images that it classifies right.  Do attacks of the same name
-and settings find the same?  And does any attack find less than `strongest` does?
+and settings find the same?  And does any attack find less than `strongest` does?  The networks together are asked a
+third: how far is the critic's ahead of each, by the nearest image that any of these attacks finds?
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from ..data import load
 from ..errors import InputError, require
 from ..method.network import logits
 from ..method.numerics import predict
-from ..plumbing.command import Parser, answer
+from ..plumbing.command import Parser, add_places, answer
+from ..plumbing.executors import run_all
 from ..plumbing.files import write_json, write_text
 from .state import read_checkpoint
-from .tables import NAMES, grid
+from .tables import NAMES, grid, interval
 
 RADII = (0.5, 1.0, 1.5, 2.0)
 """At 14×14; lengths grow with the side, as the images' own norms do."""
@@ -168,10 +170,11 @@ def autoattack(params, x, y, radius: float) -> onp.ndarray:
     return robust
 
 
-def check(params, x, y, strong: bool = False) -> dict:
-    """One network: {"attacks": {name: …}, "pairs": {name: …}, "strongest": …, "robust": {radius: …}}.
+def check(params, x, y, strong: bool = False) -> tuple[dict, dict[str, onp.ndarray]]:
+    """One network: {"attacks": {name: …}, "pairs": {name: …}, "strongest": …, "robust": {radius: …}}, and its ‖r‖/‖x‖.
 
     strong: only `strongest` and the attacks of `STRONG`; there are no pairs then, and no robust accuracies.
+    ‖r‖/‖x‖: {which: (n,)}, by `strongest` and by the nearest of it and `STRONG`.
     """
     network, torch = as_torch(params)
     norms, attacks = {}, {}
@@ -210,7 +213,28 @@ def check(params, x, y, strong: bool = False) -> dict:
     means = {"ours": float(norms["strongest"].mean()), "best of each peer image by image": float(best.mean())}
     single = {name: attacks[name]["mean"] for name in STRONG if attacks[name]["success"] == 1}
     means["best single peer"] = min(single.values(), default=None)
-    return {"images": len(x), "attacks": attacks, "pairs": pairs, "strongest": means, "robust": robust}
+    found = {"images": len(x), "attacks": attacks, "pairs": pairs, "strongest": means, "robust": robust}
+    every = {"strongest": norms["strongest"], "nearest of all": onp.minimum(norms["strongest"], best)}
+    return found, {which: r / onp.linalg.norm(x, axis=1) for which, r in every.items()}
+
+
+def leads(rows: dict[str, onp.ndarray], ratios: dict[str, dict]) -> dict:
+    """The critic's ‖r‖/‖x‖ less each rival's, on the images that both classify right.
+
+    rows: {network: test images (n,) that it classifies right}.  ratios: {network: what `check` says of them}.
+    -> {rival: {"images": how many both do, which: {mean, low, high}}}, the ends of a 95 % interval over the images on
+    which both attacks succeeded.
+    """
+    found = {}
+    for rival in (name for name in rows if name != "critic" and "critic" in rows):
+        _, mine, its = onp.intersect1d(rows["critic"], rows[rival], return_indices=True)
+        found[rival] = {"images": len(mine)}
+        for which, ratio in ratios[rival].items():
+            pairs = ratios["critic"][which][mine] - ratio[its]
+            pairs = pairs[onp.isfinite(pairs)]
+            low, high = interval(pairs[None])
+            found[rival][which] = {"mean": float(pairs.mean()), "low": float(low), "high": float(high)}
+    return found
 
 
 def as_markdown(record: dict) -> str:
@@ -255,6 +279,15 @@ def as_markdown(record: dict) -> str:
     rows = [[key, *(number(n, key) for n in networks.values())] for key in first["strongest"]]
     lines += [grid(["", *names], rows), ""]
 
+    if record.get("leads"):
+        head = "The critic's ‖r‖/‖x‖ less a rival's: mean and 95 % interval over images that both classify right:"
+        said = "{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+        rows = [
+            [NAMES[rival], f"{lead['images']}", *(said.format(**lead[w]) for w in ("strongest", "nearest of all"))]
+            for rival, lead in record["leads"].items()
+        ]
+        lines += [head, "", grid(["rival", "images", "by `strongest`", "by the nearest of it and the four"], rows), ""]
+
     def two(found):
         return f"{100 * found['both']:.1f} / {100 * found['AutoAttack']:.1f}"
 
@@ -271,6 +304,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, default=Path("results"), help="folder of a run of demo.py (results)")
     parser.add_argument("--images", type=int, default=200, help="images attacked (200)")
     parser.add_argument("--strong", action="store_true", help="only the attacks that find the smallest perturbations")
+    add_places(parser)
     parser.add_argument("--out", type=Path, default=Path("crosscheck"), help="writes OUT.json and OUT.md (crosscheck)")
 
     def work():
@@ -292,12 +326,19 @@ def main(argv: list[str] | None = None) -> int:
         _, *hidden = (len(W) for W, _ in next(iter(states.values())))
         source = f"demo.py at {side}×{side}, classifier {'-'.join(map(str, hidden))}"
         record = {"source": source, "versions": versions, "networks": {}}
-        for name, params in states.items():
-            rows = onp.flatnonzero(predict(logits(params, test.x)) == test.y)[:images]
-            record["networks"][name] = check(params, test.x[rows], test.y[rows], args.strong)
+        rows = {n: onp.flatnonzero(predict(logits(p, test.x)) == test.y)[:images] for n, p in states.items()}
+
+        def keep(name, found):
+            record["networks"][name], _ = found
             write_json(args.out.with_suffix(".json"), record)
-            write_text(args.out.with_suffix(".md"), as_markdown(record))
-            print(name, record["networks"][name]["strongest"], file=sys.stderr)
+            print(name, found[0]["strongest"], file=sys.stderr)
+
+        tasks = {n: (params, test.x[rows[n]], test.y[rows[n]], args.strong) for n, params in states.items()}
+        found = run_all(check, tasks, args.jobs, keep, cluster=args.cluster)
+        record["networks"] = {name: one for name, (one, _) in found.items()}
+        record["leads"] = leads(rows, {name: ratios for name, (_, ratios) in found.items()})
+        write_json(args.out.with_suffix(".json"), record)
+        write_text(args.out.with_suffix(".md"), as_markdown(record))
         print(as_markdown(record))
 
     return answer(parser.prog, work, "what is written stays")

@@ -1,11 +1,12 @@
 """The search behind the settings in `plans`: every defence's candidates, trained alike, judged on the validation split.
 
-    python -m reference.experiment.search [--scale demo|full] [--only DEFENCE] [--jobs N] [--cluster ADDRESS]
+    python -m reference.experiment.search [--scale demo|full|paper] [--only DEFENCE] [--jobs N] [--cluster ADDRESS]
                                           [--out FOLDER]
 
 Every defence has nine candidates (undefended training, which has no setting, fewer): radii, or for the critic λ and C,
-from too small to too large; at full size also fewer epochs.  All are judged by the same two rules,
-on means over the seeds, where ρ is that of the strongest attack from the true label:
+from too small to too large; at full size also fewer epochs.  At the paper's sizes only the number of epochs is chosen,
+of two.  All are judged by the same two rules, on means over the seeds, where ρ is that of the strongest attack from the
+true label:
 
 1. the smallest validation error, on a tie the larger ρ;
 2. the largest ρ among the candidates whose validation error is at most a budget, the same budget for every defence.
@@ -54,7 +55,7 @@ from ..plumbing.records import collect
 from . import fronts
 from .evaluate import evaluate
 from .figures import save as save_figure
-from .plans import FULL, LONG, Experiment, with_epochs
+from .plans import FULL, LONG, PAPER, Experiment, with_epochs
 from .run import attack_shown
 from .standin import StandIn
 from .tables import JUDGES, grid
@@ -124,12 +125,21 @@ def _demo_candidates() -> dict[str, list[tuple[Defence, Training]]]:
     return {name: [(d, LONG.training) for d in defences] for name, defences in nine.items()}
 
 
+def _paper_candidates() -> dict[str, list[tuple[Defence, Training]]]:
+    """20 epochs and 50, with the settings of `PAPER`; a third of these for single-step training, as `FULL` has it."""
+    return {
+        name: [(d, with_epochs(PAPER.training, round(0.33 * e) if name == "adversarial" else e)) for e in (20, 50)]
+        for name, d in PAPER.defences.items()
+    }
+
+
 SCALES = {
     "demo": Scale(LONG, _demo_candidates(), 3, (0.03, 0.04, 0.05)),
     "full": Scale(FULL, _full_candidates(), 1, (0.015, 0.02, 0.03)),
+    "paper": Scale(PAPER, _paper_candidates(), 1, (0.015, 0.02, 0.03)),
 }
 """The demo's 5,000 digits at 14×14, at the epochs of `--long`; all of MNIST at 28×28, at those of `--full`, with one
-seed.  A hundred epochs, the authors' number, of all candidates would take days."""
+seed; the same at the paper's sizes.  A hundred epochs, the authors' number, of all candidates would take days."""
 
 
 def label(scale: Scale, name: str, defence: Defence, training: Training) -> str:
@@ -329,7 +339,7 @@ def draw(scale: Scale, records: Sequence[dict], gains: Sequence[str] = tuple(fro
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, then print every candidate and the choices -> the exit status."""
     parser = Parser(prog="python -m reference.experiment.search", description=__doc__.partition("\n")[0])
-    parser.add_argument("--scale", choices=list(SCALES), default="demo", help="5,000 digits (default), or all of MNIST")
+    parser.add_argument("--scale", choices=list(SCALES), default="demo", help="digits and sizes (default: %(default)s)")
     parser.add_argument("--only", choices=list(LONG.defences), help="one defence (default: all)")
     add_places(parser)
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder (default: results)")

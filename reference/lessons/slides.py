@@ -54,7 +54,7 @@ def size() -> str:
     """What the table was measured on."""
     found = record()
     epochs, seeds = max(run["epochs"] for run in found["runs"]), len(found["runs"]) // len(found["over_seeds"])
-    return f"{found['side']}×{found['side']} pixels, {epochs} epochs, {seeds} seed{'s' * (seeds > 1)}"
+    return f"{found['side']}×{found['side']} pixels, at most {epochs} epochs, {seeds} seed{'s' * (seeds > 1)}"
 
 
 def filled(text: str) -> str:

@@ -46,6 +46,22 @@ def test_the_gallery_s_pages_are_made_from_its_records(name):
     assert (gallery / f"{name}.md").read_text(encoding="utf-8") == crosscheck.as_markdown(record)
 
 
+def test_leads_are_taken_on_the_images_that_both_classify_right():
+    """Image by image, and where both attacks succeeded."""
+    rows = {"mine": np.array([2, 3, 5, 7]), "critic": np.array([0, 2, 3, 7])}
+    ratios = {
+        "mine": {"strongest": np.array([0.5, 0.25, 9.0, np.inf])},
+        "critic": {"strongest": np.array([9.0, 1.0, 0.5, 2.0])},
+    }
+    (lead,) = crosscheck.leads(rows, ratios).values()
+    assert lead["images"] == 3 and lead["strongest"]["mean"] == 0.375  # of 1 − 0.5 and 0.5 − 0.25
+    assert 0.25 <= lead["strongest"]["low"] <= lead["strongest"]["high"] <= 0.5
+    assert crosscheck.leads({"mine": rows["mine"]}, ratios) == {}
+    told = record() | {"leads": {"margin": lead | {"nearest of all": lead["strongest"]}}}
+    (line,) = (line for line in crosscheck.as_markdown(told).splitlines() if line.startswith("| margin"))
+    assert line.count("+0.3750 [+0.2") == 2 and "| 3 |" in " ".join(line.split())
+
+
 def test_an_image_that_keeps_its_label_is_infinitely_far():
     x = np.zeros((2, 4))
     found = crosscheck.distances(x + 0.5, x, np.array([True, False]))

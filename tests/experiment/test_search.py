@@ -46,7 +46,7 @@ def test_the_second_rule_takes_the_largest_rho_within_an_absolute_budget():
 def test_the_candidates_favour_nobody(name_of_scale):
     """As many for each defence; trained alike but for epochs, and the learning rate halved at the same fractions.
 
-    The numbers of epochs are the same for each; only single-step adversarial training has one of its own.
+    The numbers of epochs are the same for each; only single-step adversarial training has one of its own, or a third.
     """
     scale = search.SCALES[name_of_scale]
     assert set(scale.candidates) == set(scale.plan.defences)
@@ -61,6 +61,8 @@ def test_the_candidates_favour_nobody(name_of_scale):
             assert training == replace(scale.plan.training, **own)
     epochs = {name: Counter(t.epochs for _, t in candidates) for name, candidates in scale.candidates.items()}
     del epochs["undefended"]
+    if name_of_scale == "paper":
+        assert epochs.pop("adversarial") == Counter({round(0.33 * e): n for e, n in epochs["critic"].items()})
     assert all((epochs["critic"] - own).total() <= (name == "adversarial") for name, own in epochs.items())
     assert all(epochs["critic"].keys() <= own.keys() for own in epochs.values())
     labels = [search.label(scale, name, *c) for name, candidates in scale.candidates.items() for c in candidates]
@@ -217,10 +219,11 @@ def test_the_plans_are_what_the_shipped_search_chose():
         assert chosen == {"rule 1": first["label"], "rule 2": (within[1] or first)["label"]}
 
 
-def test_the_full_plan_is_what_the_full_search_chose():
+@pytest.mark.parametrize("name_of_scale, plan", [("full", plans.FULL), ("paper", plans.at_epochs(plans.PAPER, 50))])
+def test_the_plans_at_full_size_are_what_their_searches_chose(name_of_scale, plan):
     """Rule 2 at its middle budget, epochs included."""
-    scale = search.SCALES["full"]
-    records = search.read(GALLERY / "search-full.json")
-    for name, defence in plans.FULL.defences.items():
+    scale = search.SCALES[name_of_scale]
+    records = search.read(GALLERY / f"search-{name_of_scale}.json")
+    for name, defence in plan.defences.items():
         _, within = search.select(search.means(scale, records, name), scale.budgets)
-        assert search.label(scale, name, defence, plans.FULL.training_of(name)) == within[1]["label"]
+        assert search.label(scale, name, defence, plan.training_of(name)) == within[1]["label"]
