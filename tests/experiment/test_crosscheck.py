@@ -39,7 +39,7 @@ def test_the_record_as_tables():
     assert "best single peer" in few and "pair" not in few and "radius" not in few
 
 
-@pytest.mark.parametrize("name", ["crosscheck", "crosscheck-full", "crosscheck-paper"])
+@pytest.mark.parametrize("name", ["crosscheck", "crosscheck-full", "crosscheck-full-strong", "crosscheck-paper"])
 def test_the_gallery_s_pages_are_made_from_its_records(name):
     gallery = Path(crosscheck.__file__).parents[1] / "gallery"
     record = json.loads((gallery / f"{name}.json").read_text(encoding="utf-8"))
