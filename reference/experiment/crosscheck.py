@@ -33,7 +33,7 @@ from ..plumbing.command import Parser, add_places, answer
 from ..plumbing.executors import run_all
 from ..plumbing.files import write_json, write_text
 from .state import read_checkpoint
-from .tables import NAMES, grid, interval
+from .tables import NAMES, finite, grid, interval
 
 RADII = (0.5, 1.0, 1.5, 2.0)
 """At 14×14; lengths grow with the side, as the images' own norms do."""
@@ -223,7 +223,7 @@ def leads(rows: dict[str, onp.ndarray], ratios: dict[str, dict]) -> dict:
 
     rows: {network: test images (n,) that it classifies right}.  ratios: {network: what `check` says of them}.
     -> {rival: {"images": how many both do, which: {mean, low, high}}}, the ends of a 95 % interval over the images on
-    which both attacks succeeded.
+    which both attacks succeeded; None where these are fewer than two.
     """
     found = {}
     for rival in (name for name in rows if name != "critic" and "critic" in rows):
@@ -233,7 +233,7 @@ def leads(rows: dict[str, onp.ndarray], ratios: dict[str, dict]) -> dict:
             pairs = ratios["critic"][which][mine] - ratio[its]
             pairs = pairs[onp.isfinite(pairs)]
             low, high = interval(pairs[None])
-            found[rival][which] = {"mean": float(pairs.mean()), "low": float(low), "high": float(high)}
+            found[rival][which] = finite({"mean": float(pairs.sum()) / max(len(pairs), 1), "low": low, "high": high})
     return found
 
 
@@ -281,9 +281,12 @@ def as_markdown(record: dict) -> str:
 
     if record.get("leads"):
         head = "The critic's ‖r‖/‖x‖ less a rival's: mean and 95 % interval over images that both classify right:"
-        said = "{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+        def said(lead):
+            return "–" if lead["low"] is None else "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(**lead)
+
         rows = [
-            [NAMES[rival], f"{lead['images']}", *(said.format(**lead[w]) for w in ("strongest", "nearest of all"))]
+            [NAMES[rival], f"{lead['images']}", said(lead["strongest"]), said(lead["nearest of all"])]
             for rival, lead in record["leads"].items()
         ]
         lines += [head, "", grid(["rival", "images", "by `strongest`", "by the nearest of it and the four"], rows), ""]

@@ -72,10 +72,8 @@ def draw(results: Mapping[str, Sequence[dict]], widest: float, gains: Sequence[s
         listed = ["on the front, by error:", *(label for label in best if label in colours)]
         text = {"fontsize": FONT - 2, "path_effects": [withStroke(linewidth=3, foreground="white")], "ha": "right"}
         for line, label in enumerate(reversed(listed)):
-            place = {"xy": (1, 0.12), "xycoords": "axes fraction", "xytext": (-4, 13 * line)}
-            ax.annotate(
-                label, **place, textcoords="offset points", color=colours.get(label, "0.35"), zorder=1.5, **text
-            )
+            place = {"xy": (1, 0.12), "xycoords": "axes fraction", "xytext": (-4, 13 * line), "zorder": 1.5}
+            ax.annotate(label, **place, textcoords="offset points", color=colours.get(label, "0.35"), **text)
         ax.margins(x=0.1, y=0.07)
         ax.set_xlabel("validation error (%)")
         ax.set_ylabel(gain)

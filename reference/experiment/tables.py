@@ -75,6 +75,11 @@ def ratios(found: Sequence[Robustness]) -> onp.ndarray:
     return onp.stack([onp.where(f.success, f.ratios, onp.nan) for f in found])
 
 
+def finite(values: dict) -> dict:
+    """The values, None in place of each number that is not finite: what JSON can hold."""
+    return {key: None if isinstance(v, float) and not onp.isfinite(v) else v for key, v in values.items()}
+
+
 def difference(a: Sequence[Robustness], b: Sequence[Robustness]) -> dict[str, float]:
     """How much larger ρ is for `a` than for `b`, runs of the same seeds attacked on the same images.
 
@@ -225,9 +230,6 @@ def full_report(outcomes: Sequence[Outcome], plan: Experiment, record: dict) -> 
 
 def as_json(outcomes: Sequence[Outcome], plan: Experiment, source: str) -> dict:
     """Everything in the tables, unrounded, per run and per defence; None stands for "no attack succeeded"."""
-
-    def finite(values: dict) -> dict:
-        return {key: None if isinstance(v, float) and not onp.isfinite(v) else v for key, v in values.items()}
 
     def attack(found: Robustness):
         low, high = interval(ratios([found]))

@@ -80,12 +80,16 @@ def dask(address: str, jobs: int | None) -> Iterator[Place]:
                     future.set_running_or_notify_cancel()
 
     def share(value):
-        found = shared.get(id(value))
+        found, until = shared.get(id(value)), time.monotonic() + 7 * PATIENCE  # longer than `workers` waits for one
         while found is None or found.status != "finished":  # new, or lost with the workers that held it
             workers()
             try:
                 found = client.scatter(value, hash=False, timeout=PATIENCE)
-            except (OSError, KeyError):  # no worker, or the one that was chosen died meanwhile
+            except (OSError, KeyError) as error:  # no worker, or the one that was chosen died meanwhile
+                if time.monotonic() > until:
+                    raise ChildProcessError(
+                        f"no worker of {address!r} takes the runs' data: {error}; what was finished is kept"
+                    ) from None
                 time.sleep(0.1)
         shared[id(value)] = found
         return found
@@ -121,7 +125,7 @@ def dask(address: str, jobs: int | None) -> Iterator[Place]:
         if versions != {_version()}:
             raise InputError(f"workers of {address!r} have another version of this package: give all the same")
         client.subscribe_topic(topic, lambda event: told.put(event[1]))
-        jobs = jobs or len(client.nthreads())
+        jobs = jobs or len(workers())
         tell = partial(_tell_client, topic)
         yield Place(submit, jobs, 3, (distributed.KilledWorker,), tell, hear, share)
     finally:

@@ -57,6 +57,8 @@ def test_leads_are_taken_on_the_images_that_both_classify_right():
     assert lead["images"] == 3 and lead["strongest"]["mean"] == 0.375  # of 1 − 0.5 and 0.5 − 0.25
     assert 0.25 <= lead["strongest"]["low"] <= lead["strongest"]["high"] <= 0.5
     assert crosscheck.leads({"mine": rows["mine"]}, ratios) == {}
+    apart = crosscheck.leads(rows | {"mine": np.array([1, 4, 6, 8])}, ratios)
+    assert apart["mine"]["images"] == 0 and apart["mine"]["strongest"]["low"] is None
     told = record() | {"leads": {"margin": lead | {"nearest of all": lead["strongest"]}}}
     (line,) = (line for line in crosscheck.as_markdown(told).splitlines() if line.startswith("| margin"))
     assert line.count("+0.3750 [+0.2") == 2 and "| 3 |" in " ".join(line.split())
