@@ -223,7 +223,7 @@ def leads(rows: dict[str, onp.ndarray], ratios: dict[str, dict]) -> dict:
 
     rows: {network: test images (n,) that it classifies right}.  ratios: {network: what `check` says of them}.
     -> {rival: {"images": how many both do, which: {mean, low, high}}}, the ends of a 95 % interval over the images on
-    which both attacks succeeded; None where these are fewer than two.
+    which both attacks succeeded; None where there are too few.
     """
     found = {}
     for rival in (name for name in rows if name != "critic" and "critic" in rows):
@@ -233,7 +233,8 @@ def leads(rows: dict[str, onp.ndarray], ratios: dict[str, dict]) -> dict:
             pairs = ratios["critic"][which][mine] - ratio[its]
             pairs = pairs[onp.isfinite(pairs)]
             low, high = interval(pairs[None])
-            found[rival][which] = finite({"mean": float(pairs.sum()) / max(len(pairs), 1), "low": low, "high": high})
+            mean = float(pairs.mean()) if len(pairs) else onp.nan
+            found[rival][which] = finite({"mean": mean, "low": low, "high": high})
     return found
 
 

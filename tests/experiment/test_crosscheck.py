@@ -58,7 +58,7 @@ def test_leads_are_taken_on_the_images_that_both_classify_right():
     assert 0.25 <= lead["strongest"]["low"] <= lead["strongest"]["high"] <= 0.5
     assert crosscheck.leads({"mine": rows["mine"]}, ratios) == {}
     apart = crosscheck.leads(rows | {"mine": np.array([1, 4, 6, 8])}, ratios)
-    assert apart["mine"]["images"] == 0 and apart["mine"]["strongest"]["low"] is None
+    assert apart["mine"] == {"images": 0, "strongest": {"mean": None, "low": None, "high": None}}
     told = record() | {"leads": {"margin": lead | {"nearest of all": lead["strongest"]}}}
     (line,) = (line for line in crosscheck.as_markdown(told).splitlines() if line.startswith("| margin"))
     assert line.count("+0.3750 [+0.2") == 2 and "| 3 |" in " ".join(line.split())
